@@ -1,0 +1,67 @@
+# The front door. Needs python3.11 with venv, make and a C compiler; everything else goes into .venv.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+LOCKS  := config/lock
+
+# One native thread each: numeric libraries that all grab every core are slower, not faster.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
+export DO_NOT_TRACK ?= 1
+export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
+
+.PHONY: demo test test-fast lint format lock clean help install install-dev
+.DEFAULT_GOAL := help
+
+help:            ## Show what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
+
+demo: $(VENV)/.runtime   ## Simulate a cluster and run the whole pipeline on it; ends by naming the report
+	$(BIN)/foretide demo
+
+test: $(VENV)/.dev       ## Every test, the end-to-end ones on real servers included
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.dev  ## The tests that start no server
+	$(BIN)/python -m pytest -m "not e2e"
+
+lint: $(VENV)/.dev       ## ruff, pyright (strict) and the layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev     ## Format and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+install: $(VENV)/.runtime   ## Only the environment
+install-dev: $(VENV)/.dev   ## The environment with the development tools
+
+lock: $(VENV)/.dev       ## Resolve the dependencies anew (pins and hashes, no addresses)
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate -o $(LOCKS)/runtime.txt pyproject.toml --group build
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-header --no-annotate -o $(LOCKS)/dev.txt pyproject.toml --group build --group dev \
+	  -c $(LOCKS)/runtime.txt
+
+clean:           ## Remove the environment and what was made
+	rm -rf $(VENV) foretide-demo .pytest_cache .ruff_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && apt-get install -y -qq $(notdir $(PYTHON))-venv; \
+	  else \
+	    echo "$(PYTHON) has no venv module: apt-get install $(notdir $(PYTHON))-venv" >&2; exit 1; \
+	  fi; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: $(LOCKS)/runtime.txt pyproject.toml | $(BIN)/python
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $(LOCKS)/runtime.txt
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.dev: $(LOCKS)/dev.txt $(VENV)/.runtime
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $(LOCKS)/dev.txt
+	@touch $@

@@ -1,0 +1,334 @@
+"""The contracts: every table's columns, units and key, written once.
+
+Tables are long: one row a fact. ``conform`` is the door: it casts what comes in to the contract or
+says which column is wrong; behind the door, code trusts the frame. The version of a contract
+travels in the Parquet metadata; a reader accepts this version and the one before.
+
+Units: values are in the metric's own unit (the name says it), ``*_s`` columns are seconds, ``ts``
+is UTC and marks the *start* of a step, ``slope_per_h`` is the metric's unit per hour.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from urllib.parse import quote, unquote
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+__all__ = [
+    "BACKTEST",
+    "CAPACITY",
+    "CONTRACTS",
+    "FORECASTS",
+    "INCIDENTS",
+    "LEAKS",
+    "LEDGER",
+    "QUANTILES",
+    "SAMPLES",
+    "SCORES",
+    "SKIPS",
+    "WORKLOAD_PARTS",
+    "Contract",
+    "FrameError",
+    "conform",
+    "quantile_column",
+    "require",
+    "split_workload",
+    "with_workload",
+    "workload_id",
+]
+
+WORKLOAD_PARTS = ("cluster", "namespace", "kind", "name")
+QUANTILES = (0.05, 0.5, 0.9, 0.95, 0.99)
+
+_DEFAULT_PART = {"cluster": "default", "namespace": "default", "kind": "Workload"}
+
+_F = pa.float64()
+_S = pa.string()
+_TS = pa.timestamp("ms", tz="UTC")
+_LABEL = pa.dictionary(pa.int32(), pa.string())
+_CAUSE = pa.struct(
+    [
+        ("workload", pa.string()),
+        ("metric", pa.string()),
+        ("score", _F),
+        ("evidence", pa.string()),
+    ]
+)
+
+
+class FrameError(ValueError):
+    """A frame breaks its contract: the message names the table, the column and what came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """One table: its name, version, columns in order, and the columns that identify a row."""
+
+    name: str
+    version: int
+    key: tuple[str, ...]
+    schema: pa.Schema
+    extra: str | None = field(default=None)
+    """Regular expression of further columns that are allowed; they hold doubles."""
+
+    def metadata(self) -> dict[bytes, bytes]:
+        """What is written beside the columns: the table's name and the contract's version."""
+        return {b"foretide.table": self.name.encode(), b"foretide.version": b"%d" % self.version}
+
+
+def _contract(
+    name: str, key: Iterable[str], extra: str | None = None, /, **columns: pa.DataType
+) -> Contract:
+    return Contract(name, 1, tuple(key), pa.schema(list(columns.items())), extra)
+
+
+SAMPLES = _contract(
+    "samples",
+    (*WORKLOAD_PARTS, "metric", "ts"),
+    cluster=_LABEL, namespace=_LABEL, kind=_LABEL, name=_LABEL, metric=_LABEL, ts=_TS, value=_F,
+)  # fmt: skip
+SCORES = _contract(
+    "scores",
+    ("workload", "metric", "ts", "detector"),
+    workload=_LABEL, metric=_LABEL, ts=_TS, detector=_LABEL,
+    score=_F, expected=_F, lower=_F, upper=_F, value=_F,
+    severity=_LABEL, reason=_S, model_version=_LABEL, run_id=_LABEL, valid_until=_TS,
+)  # fmt: skip
+LEAKS = _contract(
+    "leaks",
+    ("workload", "metric", "issued_at"),
+    workload=_LABEL, metric=_LABEL, issued_at=_TS,
+    slope_per_h=_F, slope_per_h_lower=_F, slope_per_h_upper=_F,
+    value=_F, limit=_F,
+    time_to_limit_p10_s=_F, time_to_limit_p50_s=_F, time_to_limit_p90_s=_F,
+    score=_F, model_version=_LABEL, run_id=_LABEL,
+)  # fmt: skip
+INCIDENTS = _contract(
+    "incidents",
+    ("incident_id",),
+    incident_id=_S, started_at=_TS, detected_at=_TS, ended_at=_TS, title=_S,
+    workloads=pa.list_(_S), causes=pa.list_(_CAUSE), score=_F, suppressed_alerts=pa.int64(),
+    run_id=_LABEL,
+)  # fmt: skip
+FORECASTS = _contract(
+    "forecasts",
+    ("workload", "metric", "issued_at", "ts"),
+    r"q\d{2,4}",
+    workload=_LABEL, metric=_LABEL, issued_at=_TS, ts=_TS,
+    q05=_F, q50=_F, q90=_F, q95=_F, q99=_F,
+    model=_LABEL, model_version=_LABEL, run_id=_LABEL, valid_until=_TS,
+)  # fmt: skip
+CAPACITY = _contract(
+    "capacity",
+    ("workload", "issued_at", "ts"),
+    workload=_LABEL, issued_at=_TS, ts=_TS,
+    replicas=pa.int64(), reactive_replicas=pa.int64(), cpu_cores=_F, memory_bytes=_F,
+    lead_time_s=_F, quantile=_F, gate=_LABEL, gate_reason=_S,
+    run_id=_LABEL, valid_until=_TS,
+)  # fmt: skip
+LEDGER = _contract(
+    "ledger",
+    ("action_id",),
+    action_id=_S, target=_S, field=_S, before=_S, after=_S,
+    reason=_S, plan_id=_S, mode=_LABEL, applied_at=_TS, expires_at=_TS, status=_LABEL,
+    rolled_back_by=_S,
+)  # fmt: skip
+BACKTEST = _contract(
+    "backtest",
+    ("workload", "metric", "model", "origin"),
+    workload=_LABEL, metric=_LABEL, model=_LABEL, origin=_TS, horizon_s=_F,
+    wape=_F, mase=_F, pinball_q50=_F, pinball_q90=_F,
+    pinball_q99=_F, coverage_q90=_F, peak_coverage_q90=_F,
+    points=pa.int64(), champion=pa.bool_(),
+)  # fmt: skip
+SKIPS = _contract(
+    "skips",
+    ("workload", "metric", "step", "issued_at"),
+    workload=_LABEL, metric=_LABEL, step=_LABEL, reason=_S, issued_at=_TS, run_id=_LABEL,
+)  # fmt: skip
+
+CONTRACTS = {
+    c.name: c
+    for c in (SAMPLES, SCORES, LEAKS, INCIDENTS, FORECASTS, CAPACITY, LEDGER, BACKTEST, SKIPS)
+}
+
+
+def conform(frame: pd.DataFrame | pa.Table, contract: Contract) -> pa.Table:
+    """Cast a frame or table to its contract; columns come out in the contract's order.
+
+    Samples may leave out ``cluster``, ``namespace`` and ``kind``. Naive stamps are refused: whoever
+    made them knows their zone, we do not.
+
+    Raises
+    ------
+    FrameError
+        A column is missing, unknown, or cannot be cast; a key column holds nulls.
+    """
+    table = frame if isinstance(frame, pa.Table) else _to_arrow(frame, contract)
+    if contract is SAMPLES:
+        table = _fill_parts(table)
+    unknown = [
+        c
+        for c in table.column_names
+        if c not in contract.schema.names
+        and not (contract.extra and re.fullmatch(contract.extra, c))
+    ]
+    if unknown:
+        raise FrameError(
+            f"{contract.name}: unknown column {unknown[0]!r}; "
+            f"it has {', '.join(contract.schema.names)}"
+        )
+    fields = [
+        *contract.schema,
+        *(pa.field(c, _F) for c in table.column_names if c not in contract.schema.names),
+    ]
+    columns = [_column(table, f, contract) for f in fields]
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields, metadata=contract.metadata()))
+
+
+def require(table: pa.Table, contract: Contract) -> pa.Table:
+    """Check a table that was read back: right table, readable version; then conform it.
+
+    Raises
+    ------
+    FrameError
+        The file holds another table, or a version that this release cannot read.
+    """
+    meta: dict[bytes, bytes] = table.schema.metadata or {}
+    name = meta.get(b"foretide.table", contract.name.encode()).decode(errors="replace")
+    if name != contract.name:
+        raise FrameError(f"expected a {contract.name} table, got a {name} table")
+    version = meta.get(b"foretide.version", b"%d" % contract.version).decode(errors="replace")
+    readable = {str(contract.version), str(max(contract.version - 1, 1))}
+    if version not in readable:
+        raise FrameError(
+            f"{contract.name}: version {version} of the table cannot be read by this release "
+            f"(it reads {' and '.join(sorted(readable))}); upgrade foretide or rewrite the table"
+        )
+    return conform(table, contract)
+
+
+def workload_id(cluster: str, namespace: str, kind: str, name: str) -> str:
+    """``prod/shop/Deployment/checkout``; a slash inside a part is percent-encoded."""
+    return "/".join(
+        quote(part, safe=" :@!$&'()*+,;=[]{}|<>^`\"#?\\")
+        for part in (cluster, namespace, kind, name)
+    )
+
+
+def split_workload(workload: str) -> tuple[str, str, str, str]:
+    """The four parts of ``workload_id``."""
+    cluster, namespace, kind, name = (unquote(p) for p in workload.split("/"))
+    return cluster, namespace, kind, name
+
+
+def with_workload(samples: pa.Table) -> pd.DataFrame:
+    """Samples as a frame ``workload, metric, ts, value``; the two labels are categorical."""
+    frame: pd.DataFrame = samples.to_pandas()
+    parts = frame[list(WORKLOAD_PARTS)]
+    codes = parts.apply(lambda c: c.cat.codes.astype("int64"))
+    packed = codes["cluster"].to_numpy()
+    for part in WORKLOAD_PARTS[1:]:
+        packed = packed * max(len(parts[part].cat.categories), 1) + codes[part].to_numpy()
+    group, first = pd.factorize(packed)
+    rows = pd.Series(range(len(frame))).groupby(group, sort=True).first() if len(first) else []
+    names = [workload_id(*(str(v) for v in parts.iloc[row])) for row in rows]
+    return pd.DataFrame(
+        {
+            "workload": pd.Categorical.from_codes(group, categories=pd.Index(names, dtype="str")),
+            "metric": frame["metric"],
+            "ts": frame["ts"],
+            "value": frame["value"],
+        }
+    )
+
+
+def quantile_column(quantile: float) -> str:
+    """``q05`` for 0.05, ``q90`` for 0.9, ``q999`` for 0.999."""
+    digits = f"{quantile:.4f}".split(".")[1].rstrip("0")
+    return "q" + digits.ljust(2, "0")
+
+
+def _to_arrow(frame: pd.DataFrame, contract: Contract) -> pa.Table:
+    try:
+        return pa.Table.from_pandas(frame, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise FrameError(f"{contract.name}: {error}") from error
+
+
+def _fill_parts(table: pa.Table) -> pa.Table:
+    for part, default in _DEFAULT_PART.items():
+        if part not in table.column_names:
+            fill = pa.DictionaryArray.from_arrays(
+                pa.repeat(pa.scalar(0, pa.int32()), len(table)), pa.array([default])
+            )
+            table = table.append_column(part, fill)
+    return table
+
+
+def _column(table: pa.Table, want: pa.Field, contract: Contract) -> pa.ChunkedArray:
+    if want.name not in table.column_names:
+        raise FrameError(
+            f"{contract.name}: column {want.name!r} is missing; "
+            f"got {', '.join(table.column_names) or 'no column'}"
+        )
+    column = table.column(want.name)
+    if pa.types.is_timestamp(want.type):
+        column = _stamps(column, want.name, contract)
+    elif pa.types.is_dictionary(want.type):
+        column = _labels(column, want, contract)
+    elif not column.type.equals(want.type):
+        column = _cast(column, want.type, want.name, contract)
+    if want.name in contract.key and column.null_count:
+        raise FrameError(
+            f"{contract.name}: column {want.name!r} has {column.null_count} empty values; "
+            "it is part of the key"
+        )
+    return column
+
+
+def _labels(column: pa.ChunkedArray, want: pa.Field, contract: Contract) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(column.type):
+        if not column.type.index_type.equals(pa.int32()) or not column.type.value_type.equals(
+            pa.string()
+        ):
+            column = _cast(column, want.type, want.name, contract)
+        return column.unify_dictionaries()
+    if not (
+        pa.types.is_string(column.type)
+        or pa.types.is_large_string(column.type)
+        or pa.types.is_null(column.type)
+    ):
+        raise FrameError(f"{contract.name}: column {want.name!r} must hold text, got {column.type}")
+    encoded = column.cast(pa.string()).dictionary_encode()
+    return encoded.cast(want.type)
+
+
+def _stamps(column: pa.ChunkedArray, name: str, contract: Contract) -> pa.ChunkedArray:
+    if not pa.types.is_timestamp(column.type) and not pa.types.is_null(column.type):
+        raise FrameError(
+            f"{contract.name}: column {name!r} must be a UTC timestamp, got {column.type}; "
+            "convert it, e.g. pd.to_datetime(column, utc=True)"
+        )
+    if pa.types.is_timestamp(column.type) and column.type.tz is None:
+        raise FrameError(
+            f"{contract.name}: column {name!r} has no time zone; "
+            "localise it, e.g. .dt.tz_localize('UTC')"
+        )
+    return column if column.type.equals(_TS) else column.cast(_TS, safe=False)
+
+
+def _cast(
+    column: pa.ChunkedArray, to: pa.DataType, name: str, contract: Contract
+) -> pa.ChunkedArray:
+    try:
+        return pc.cast(column, to)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise FrameError(
+            f"{contract.name}: column {name!r} must be {to}, got {column.type}: {error}"
+        ) from error

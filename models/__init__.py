@@ -1,0 +1,1 @@
+"""Pure numerics, batched over series: fit on the past, score or predict."""

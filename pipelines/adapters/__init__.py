@@ -1,0 +1,1 @@
+"""One outside system a file. Adapters know no Prefect, no settings and not each other."""
