@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 __all__ = [
+    "ACCURACY",
     "BACKTEST",
     "CAPACITY",
     "CONTRACTS",
@@ -28,6 +29,7 @@ __all__ = [
     "LEAKS",
     "LEDGER",
     "QUANTILES",
+    "REPLAYS",
     "SAMPLES",
     "SCORES",
     "SKIPS",
@@ -151,11 +153,27 @@ SKIPS = _contract(
     ("workload", "metric", "step", "issued_at"),
     workload=_LABEL, metric=_LABEL, step=_LABEL, reason=_S, issued_at=_TS, run_id=_LABEL,
 )  # fmt: skip
+ACCURACY = _contract(
+    "accuracy",
+    ("workload", "metric", "evaluated_at"),
+    workload=_LABEL, metric=_LABEL, evaluated_at=_TS, started_at=_TS, model=_LABEL,
+    wape=_F, pinball_q90=_F, coverage_q90=_F, peak_coverage_q90=_F, points=pa.int64(), run_id=_LABEL,
+)  # fmt: skip
+REPLAYS = _contract(
+    "replays",
+    ("workload", "policy", "evaluated_at"),
+    workload=_LABEL, policy=_LABEL, evaluated_at=_TS, started_at=_TS,
+    demand_core_h=_F, unserved_core_h=_F, over_target_core_h=_F, replica_hours=_F, short_pod_min=_F,
+    run_id=_LABEL,
+)  # fmt: skip
 
 CONTRACTS = {
     c.name: c
-    for c in (SAMPLES, SCORES, LEAKS, INCIDENTS, FORECASTS, CAPACITY, LEDGER, BACKTEST, SKIPS)
-}
+    for c in (
+        SAMPLES, SCORES, LEAKS, INCIDENTS, FORECASTS, CAPACITY, LEDGER, BACKTEST, SKIPS,
+        ACCURACY, REPLAYS,
+    )
+}  # fmt: skip
 
 
 def conform(frame: pd.DataFrame | pa.Table, contract: Contract) -> pa.Table:
@@ -169,6 +187,8 @@ def conform(frame: pd.DataFrame | pa.Table, contract: Contract) -> pa.Table:
     FrameError
         A column is missing, unknown, or cannot be cast; a key column holds nulls.
     """
+    columns = frame.columns if isinstance(frame, pd.DataFrame) else frame.column_names
+    _once([str(c) for c in columns], contract)
     table = frame if isinstance(frame, pa.Table) else _to_arrow(frame, contract)
     if contract is SAMPLES:
         table = _fill_parts(table)
@@ -222,8 +242,17 @@ def workload_id(cluster: str, namespace: str, kind: str, name: str) -> str:
 
 
 def split_workload(workload: str) -> tuple[str, str, str, str]:
-    """The four parts of ``workload_id``."""
-    cluster, namespace, kind, name = (unquote(p) for p in workload.split("/"))
+    """The four parts of ``workload_id``.
+
+    Raises
+    ------
+    FrameError
+        The text is not four parts.
+    """
+    parts = [unquote(p) for p in workload.split("/")]
+    if len(parts) != len(WORKLOAD_PARTS):
+        raise FrameError(f"expected a workload as {'/'.join(WORKLOAD_PARTS)}, got {workload!r}")
+    cluster, namespace, kind, name = parts
     return cluster, namespace, kind, name
 
 
@@ -254,11 +283,25 @@ def quantile_column(quantile: float) -> str:
     return "q" + digits.ljust(2, "0")
 
 
+def _once(names: list[str], contract: Contract) -> None:
+    twice = next((c for c in names if names.count(c) > 1), None)
+    if twice is not None:
+        raise FrameError(f"{contract.name}: column {twice!r} comes {names.count(twice)} times")
+
+
 def _to_arrow(frame: pd.DataFrame, contract: Contract) -> pa.Table:
+    # pyarrow 25 reads stamps with a zone in a way that pandas 3.1 warns of: they go as naive UTC
+    zoned = [c for c in frame.columns if isinstance(frame.dtypes[c], pd.DatetimeTZDtype)]
+    naive = {c: frame[c].dt.tz_convert("UTC").dt.tz_localize(None) for c in zoned}
     try:
-        return pa.Table.from_pandas(frame, preserve_index=False)
+        table = pa.Table.from_pandas(frame.assign(**naive), preserve_index=False)
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise FrameError(f"{contract.name}: {error}") from error
+    for name in zoned:
+        column = table.column(name)
+        utc = column.cast(pa.timestamp(column.type.unit, tz="UTC"))
+        table = table.set_column(table.schema.get_field_index(name), name, utc)
+    return table
 
 
 def _fill_parts(table: pa.Table) -> pa.Table:

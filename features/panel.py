@@ -218,22 +218,35 @@ def infer_step(series: NDArray[np.int64], ts_ms: NDArray[np.int64]) -> pd.Timede
 
 
 def _ms(at: pd.Timestamp) -> int:
-    return int(at.as_unit("ms").value) if at.unit != "ms" else int(at.value)
+    return int(at.value) // 10**6  # pandas gives nanoseconds whatever the unit
 
 
 def _series(frame: pd.DataFrame) -> tuple[NDArray[np.int64], pd.DataFrame]:
-    workload, workloads = pd.factorize(frame["workload"], sort=True)
-    metric, metrics = pd.factorize(frame["metric"], sort=True)
-    packed = workload.astype(np.int64) * len(metrics) + metric
+    workload, workloads = pd.factorize(frame["workload"])
+    metric, metrics = pd.factorize(frame["metric"])
+    workload, workloads = _by_name(workload, workloads)
+    metric, metrics = _by_name(metric, metrics)
+    packed = workload * len(metrics) + metric
     used, series = np.unique(packed, return_inverse=True)
     keys = pd.DataFrame(
         {
-            "workload": np.asarray(workloads, dtype=object)[used // len(metrics)],
-            "metric": np.asarray(metrics, dtype=object)[used % len(metrics)],
+            "workload": workloads[used // len(metrics)],
+            "metric": metrics[used % len(metrics)],
         },
         dtype="str",
     )
     return series.astype(np.int64), keys
+
+
+def _by_name(
+    codes: NDArray[np.intp], labels: pd.Index
+) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
+    """Codes in the order of the labels' text: categories keep the order in which they came."""
+    text = np.asarray(labels, dtype=object)
+    order = np.argsort(text, kind="stable")
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order))
+    return rank[codes], text[order]
 
 
 def _aggregate(

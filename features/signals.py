@@ -1,0 +1,122 @@
+"""Signals: what the isolation forest sees of a workload, one row a step, one column a signal.
+
+Every row uses its own step and earlier ones only, and (but for counters, which look back to their
+last sample) nothing but its own step: the signals of a window are the window of the signals.
+
+======================  ================================================================
+``M:residual``          of a demand, resource or signal, also of a metric no catalog knows:
+                        √value − √expected (signed roots). The root keeps busy hours from
+                        drowning quiet ones (Anscombe, Biometrika 35, 1948) and needs no
+                        scale of its own: trees do not care for units.
+``M:saturation``        resource / its limit; ``cpu_usage_cores`` / ``cpu_request_cores``
+``M:increase``          growth of a counter (``…_total``) since its last sample, never negative:
+                        a counter summed over pods falls whenever a pod goes
+``cpu_per_request``     ``cpu_usage_cores`` / ``requests_per_second``
+``requests_per_replica``  ``requests_per_second`` / ``replicas``
+======================  ================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from features.metrics import Catalog
+from features.panel import Floats, Panel
+
+__all__ = ["Signals", "build_signals"]
+
+_COUNTER = "_total"
+_RATIOS = (
+    ("cpu_usage_cores:saturation", "cpu_usage_cores", "cpu_request_cores"),
+    ("cpu_per_request", "cpu_usage_cores", "requests_per_second"),
+    ("requests_per_replica", "requests_per_second", "replicas"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """Signals of many workloads on one grid.
+
+    Attributes
+    ----------
+    workloads : list, (n_workloads,)
+        Sorted.
+    names : list, (n_signals,)
+        Every signal that some workload has, sorted: one column has one meaning for all workloads.
+    start, step
+        The grid, as in ``Panel``.
+    values : float64, (n_workloads, n_steps, n_signals)
+        NaN where nothing is known; all NaN in the column of a signal that the workload lacks.
+    """
+
+    workloads: list[str]
+    names: list[str]
+    start: pd.Timestamp
+    step: pd.Timedelta
+    values: Floats
+
+
+def build_signals(panel: Panel, expected: Floats, catalog: Catalog) -> Signals:
+    """Make the signals of all workloads of a panel.
+
+    Parameters
+    ----------
+    panel
+        Any metrics of any workloads.
+    expected : (n_series, n_steps)
+        Forecast on the same grid; a metric without a forecast (NaN) has no residual.
+    """
+    workloads = sorted(panel.keys["workload"].unique())
+    forecast = panel.with_values(expected)
+    columns = dict(_columns(panel, forecast, catalog, workloads))
+    names = sorted(name for name, values in columns.items() if not np.isnan(values).all())
+    values = np.empty((len(workloads), panel.n_steps, len(names)))
+    for position, name in enumerate(names):
+        values[:, :, position] = columns[name]
+    return Signals(workloads, names, panel.start, panel.step, values)
+
+
+def _columns(
+    panel: Panel, forecast: Panel, catalog: Catalog, workloads: list[str]
+) -> Iterator[tuple[str, Floats]]:
+    present = {
+        str(m): panel.matrix(str(m), workloads) for m in sorted(panel.keys["metric"].unique())
+    }
+    for name, values in present.items():
+        metric = catalog[name]
+        if name.endswith(_COUNTER):
+            yield f"{name}:increase", _increase(values)
+        elif metric.role in ("demand", "resource", "signal"):
+            yield f"{name}:residual", _root(values) - _root(forecast.matrix(name, workloads))
+        if metric.role == "resource" and metric.limit in present:
+            yield f"{name}:saturation", _ratio(values, present[metric.limit])
+    for name, part, whole in _RATIOS:
+        if part in present and whole in present:
+            yield name, _ratio(present[part], present[whole])
+
+
+def _root(values: Floats) -> Floats:
+    return np.sign(values) * np.sqrt(np.abs(values))
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    """Quotient, NaN where the whole is not above zero."""
+    out = np.full(part.shape, np.nan)
+    with np.errstate(over="ignore"):
+        np.divide(part, whole, out=out, where=whole > 0)
+    out[np.isinf(out)] = np.nan
+    return out
+
+
+def _increase(values: Floats) -> Floats:
+    """Growth since the last sample, (n, n_steps); NaN at the first sample and where there is
+    none."""
+    there = ~np.isnan(values)
+    seen = np.maximum.accumulate(np.where(there, np.arange(values.shape[1]), -1), axis=1)
+    before = np.c_[np.full(len(values), -1), seen[:, :-1]]
+    last = np.take_along_axis(values, np.maximum(before, 0), axis=1)
+    return np.maximum(np.where(before >= 0, values - last, np.nan), 0.0)

@@ -1,0 +1,249 @@
+"""Conformal quantiles: from what a point forecast got wrong in the backtest, how far off it may be.
+
+Residuals are sorted into bins by predicted level, because load is noisier where it is high and the
+busy hours are the ones that matter. They are scaled by the error that is usual at their level, and
+then by how much larger it is at their hour of the day (ramps are harder than plateaus). Where a bin
+is thin, the quantiles of its scaled residuals are shrunk to those of the whole series.
+
+Sources: Vovk, Gammerman & Shafer 2005 (split conformal, the (n+1)q rank); Papadopoulos et al. 2008
+and Lei et al. 2018 (locally weighted residuals); Boström & Johansson 2020 (Mondrian bins by level).
+Neighbouring residuals are not exchangeable, so n is counted in hours, not in steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from features.frames import QUANTILES
+from features.panel import Floats
+from models.measures import busiest, row_quantiles
+
+__all__ = ["CalibrationParams", "apply_quantiles", "fit_quantiles"]
+
+_HOURS = 24
+_KNOTS = np.array(QUANTILES)
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationParams:
+    """How finely residuals are told apart."""
+
+    level_edges: tuple[float, ...] = (1 / 3, 2 / 3, 0.9)
+    """Quantiles of the predicted level that separate the bins."""
+    shrinkage_h: float = 12.0
+    """Hours of residuals at which a bin (of level, or an hour of the day) is trusted by half."""
+    minimum_h: float = 24.0
+    """With fewer hours of residuals a series stays uncalibrated."""
+
+    def __post_init__(self) -> None:
+        """Refuse edges that are no increasing quantiles, and negative hours."""
+        edges = self.level_edges
+        if any(not 0 < e < 1 for e in edges) or list(edges) != sorted(set(edges)):
+            raise ValueError(f"level_edges must increase between 0 and 1, got {edges!r}")
+        for key in ("shrinkage_h", "minimum_h"):
+            value = getattr(self, key)
+            if not (np.isfinite(value) and value >= 0):
+                raise ValueError(f"{key} must be a finite number of at least 0, got {value!r}")
+
+
+def fit_quantiles(
+    actual: NDArray[Any], point: NDArray[Any], times: pd.DatetimeIndex, params: CalibrationParams
+) -> dict[str, NDArray[Any]]:
+    """Learn the offsets of the standard quantiles from out-of-sample forecasts.
+
+    Parameters
+    ----------
+    actual, point : (n_series, n)
+        What came and what was predicted; steps where either is NaN do not count.
+    times : (n,)
+        Left edges of the steps, UTC. The smallest distance of neighbours is taken as the step.
+
+    Returns
+    -------
+    dict
+        ``calibrated`` bool (n_series,). ``levels`` (n_series, n_bins), the predicted level in the
+        middle of each bin, and ``level_scale``, the usual absolute error there, both in the
+        metric's unit. ``hour_scale`` (n_series, 24), the usual error of an hour of the day in units
+        of its level's. ``offsets`` (n_series, n_bins, 5), the quantiles ``QUANTILES`` of the scaled
+        residual; the median's is 0. Rows that are not calibrated hold NaN.
+    """
+    residual = np.asarray(actual, dtype=np.float64) - point
+    there = np.isfinite(residual)
+    residual = np.where(there, residual, np.nan)
+    level = np.where(there, point, np.nan)
+    step_h, shrinkage_h = _step_h(times), params.shrinkage_h
+    edges, levels = _levels(level, params.level_edges)
+    bins = (level[None] > edges[:, :, None]).sum(axis=0)
+    inside = there & (bins == np.arange(levels.shape[1])[:, None, None])
+    level_scale = _usual(residual, inside, step_h, shrinkage_h)
+    unit = _over(residual, _at_level(level_scale, levels, level))
+    hours = times.hour.to_numpy() == np.arange(_HOURS)[:, None, None]
+    hour_scale = _usual(unit, hours, step_h, shrinkage_h)
+    unit = _over(unit, _at_hour(hour_scale, times, step_h)).astype(np.float32)
+    busy = busiest(np.where(there, actual, np.nan))
+    overall, _ = _conformal(unit, step_h)
+    offsets = [_bin_offsets(unit, i, busy, overall, step_h, shrinkage_h) for i in inside]
+    calibrated = there.sum(axis=1) * step_h >= max(params.minimum_h, step_h)
+    offset = _around_point(np.stack(offsets, axis=1))
+    return {
+        "calibrated": calibrated,
+        "levels": np.where(calibrated[:, None], levels, np.nan),
+        "level_scale": np.where(calibrated[:, None], level_scale, np.nan),
+        "hour_scale": np.where(calibrated[:, None], hour_scale, np.nan),
+        "offsets": np.where(calibrated[:, None, None], offset, np.nan),
+    }
+
+
+def apply_quantiles(
+    arrays: Mapping[str, NDArray[Any]],
+    point: Floats,
+    times: pd.DatetimeIndex,
+    quantiles: Sequence[float],
+    nonnegative: NDArray[np.bool_],
+) -> Floats:
+    """Put quantiles around a point forecast.
+
+    Parameters
+    ----------
+    arrays
+        What ``fit_quantiles`` gave.
+    point : (n_series, n_steps)
+    times : (n_steps,)
+        Left edges, UTC.
+    quantiles : (n_quantiles,)
+        Any in (0, 1): between the standard ones offsets are interpolated, and outside extrapolated,
+        along the normal distribution's quantiles.
+    nonnegative : bool, (n_series,)
+        Series that can never be below 0.
+
+    Returns
+    -------
+    float64, (n_quantiles, n_series, n_steps)
+        Never crossing. NaN where the point is NaN or the series is not calibrated.
+    """
+    offsets, levels = _at_quantiles(arrays["offsets"], quantiles), arrays["levels"]
+    scale = _at_level(arrays["level_scale"], levels, point)
+    scale = scale * _at_hour(arrays["hour_scale"], times, _step_h(times))
+    out = np.stack([point + scale * _at_level(o, levels, point) for o in offsets])
+    out = np.where(nonnegative[:, None], np.maximum(out, 0.0), out)
+    order = np.argsort(quantiles)
+    out[order] = np.maximum.accumulate(out[order], axis=0)  # rounding may cross by a last digit
+    return out
+
+
+def _step_h(times: pd.DatetimeIndex) -> float:
+    gaps = np.diff(times.to_numpy()) / np.timedelta64(1, "h")
+    return float(gaps[gaps > 0].min()) if (gaps > 0).any() else 1.0
+
+
+def _usual(
+    residual: Floats, groups: NDArray[np.bool_], step_h: float, shrinkage_h: float
+) -> Floats:
+    """Mean absolute residual of each group of steps, shrunk to that of all, (n_series, n_groups).
+
+    ``groups``: (n_groups, n_series or 1, n).
+    """
+    there = np.isfinite(residual)
+    error = np.where(there, np.abs(residual), 0.0)
+    usual = error.sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+    total = np.stack([(error * g).sum(axis=1) for g in groups], axis=1) * step_h
+    hours = np.stack([(there & g).sum(axis=1) for g in groups], axis=1) * step_h
+    weight = hours + shrinkage_h
+    shrunk = _over(total + shrinkage_h * usual[:, None], weight)
+    return np.where(weight > 0, shrunk, usual[:, None])
+
+
+def _over(values: Floats, scale: Floats) -> Floats:
+    """Values in units of the scale; where nothing is usual there are only zeros to scale."""
+    return values / np.where(scale > 0, scale, 1.0)
+
+
+def _at_level(values: Floats, levels: Floats, point: Floats) -> Floats:
+    """The bins' values (n_series, n_bins) at each predicted level, linear between the middles."""
+    out = np.repeat(values[:, :1], point.shape[1], axis=1)
+    for b in range(1, levels.shape[1]):
+        low, high = levels[:, b - 1, None], levels[:, b, None]
+        width = np.where(high > low, high - low, 1.0)
+        share = np.where(high > low, np.clip((point - low) / width, 0, 1), point > high)
+        out += share * (values[:, b, None] - values[:, b - 1, None])
+    return out
+
+
+def _at_hour(hour_scale: Floats, times: pd.DatetimeIndex, step_h: float) -> Floats:
+    """The hours' values at the middle of each step, linear between the hours' middles."""
+    at = times.hour.to_numpy() + times.minute.to_numpy() / 60 + step_h / 2 - 0.5
+    below = np.floor(at).astype(np.intp)
+    share = at - below
+    return (1 - share) * hour_scale[:, below % _HOURS] + share * hour_scale[:, (below + 1) % _HOURS]
+
+
+def _levels(level: Floats, between: tuple[float, ...]) -> tuple[Floats, Floats]:
+    """Edges and middles of the level bins, (n_bins - 1, n_series) and (n_series, n_bins)."""
+    bounds = np.array([0.0, *between, 1.0])
+    middles = (bounds[:-1] + bounds[1:]) / 2
+    both = row_quantiles(level, np.concatenate([between, middles]))
+    return both[: len(between)], both[len(between) :].T
+
+
+def _conformal(unit: NDArray[np.float32], step_h: float) -> tuple[Floats, Floats]:
+    """Quantiles of each row at the conformal rank, (n_series, 5), and the row's hours, (n_series,).
+
+    The rank (n+1)q of n moves every quantile outwards, the lower ones down and the upper ones up.
+    """
+    hours = np.isfinite(unit).sum(axis=1) * step_h
+    outward = np.sign(_KNOTS - 0.5) * np.maximum(_KNOTS, 1 - _KNOTS)
+    rank = _KNOTS[:, None] + outward[:, None] / np.maximum(hours, 1.0)
+    return row_quantiles(unit, rank).T, hours
+
+
+def _bin_offsets(
+    unit: NDArray[np.float32],
+    inside: NDArray[np.bool_],
+    busy: NDArray[np.bool_],
+    overall: Floats,
+    step_h: float,
+    shrinkage_h: float,
+) -> Floats:
+    """Quantiles of the scaled residual in one bin, (n_series, 5).
+
+    The steps that turned out busiest are those where noise pointed up: a bin that covers all its
+    steps at 90 % covers its busiest ones less. In the bins where the busiest steps can be foreseen
+    to lie (a large share of the bin is busy) the upper quantiles lean towards those of the busy
+    steps, by that share.
+    """
+    own, hours = _conformal(np.where(inside, unit, np.nan), step_h)
+    of_busy, busy_hours = _conformal(np.where(inside & busy, unit, np.nan), step_h)
+    lean = np.where(_KNOTS > 0.5, (busy_hours / np.maximum(hours, step_h))[:, None], 0.0)
+    own = np.where(lean > 0, own + lean * np.maximum(of_busy - own, 0.0), own)
+    trust = np.where(hours > 0, hours / np.maximum(hours + shrinkage_h, step_h), 0.0)[:, None]
+    return np.where(trust > 0, trust * own + (1 - trust) * overall, overall)
+
+
+def _around_point(offset: Floats) -> Floats:
+    """Keep the median where the champion said it, (n_series, n_bins, 5); quantiles in order.
+
+    A bias seen over a few weeks is more often an event than a law: moving the median by it made
+    forecasts of real traces worse. It may widen a quantile, and never pulls one in.
+    """
+    centred = offset - offset[..., _KNOTS == 0.5]
+    outer = np.where(_KNOTS > 0.5, np.maximum(offset, centred), np.minimum(offset, centred))
+    return np.maximum.accumulate(np.where(_KNOTS == 0.5, 0.0, outer), axis=-1)
+
+
+def _at_quantiles(offsets: Floats, quantiles: Sequence[float]) -> Floats:
+    """Offsets at any quantiles, (n_quantiles, n_series, n_bins)."""
+    asked = np.asarray(quantiles, dtype=np.float64)
+    if not ((asked > 0) & (asked < 1)).all():
+        raise ValueError(f"quantiles must lie between 0 and 1, got {list(quantiles)!r}")
+    knots, z = ndtri(_KNOTS), ndtri(asked)
+    right = np.clip(np.searchsorted(knots, z), 1, len(knots) - 1)
+    share = ((z - knots[right - 1]) / (knots[right] - knots[right - 1]))[:, None, None]
+    by_quantile = np.moveaxis(offsets, -1, 0)
+    return by_quantile[right - 1] + share * (by_quantile[right] - by_quantile[right - 1])

@@ -1,0 +1,144 @@
+"""What a resource does for good reasons: lifetimes, and the part that follows load or the time of day.
+
+Kernels over one series; ``models/slope_kernels.py`` judges what is left. Nothing here looks ahead: the value for a bin
+needs only earlier bins.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+__all__ = ["centred", "coarse_bins", "find_births", "load_gains", "time_of_day"]
+
+_FALL_SHARE = 0.7  # a sample below this share of its neighbours is a fall
+_NEAR_LIMIT = 0.85  # a fall from above this share of the limit is an out-of-memory kill
+_PROFILE_DAYS = 7
+_MIN_PROFILE_DAYS = 3
+_MIN_DIFFERENCES = 12
+
+
+@njit(cache=True)
+def find_births(x, limit, restarts, deploys, warm):
+    """For each step the first step of the lifetime that it belongs to; (n_steps,) → (n_steps,).
+
+    A lifetime begins with a restart, a deploy, or a fall that no garbage collection explains: from near the limit,
+    or to below everything seen since the lifetime's warm-up.
+    """
+    births = np.zeros(len(x), np.int64)
+    birth, low = 0, np.inf
+    last_x, last_restarts, last_deploy = np.nan, np.nan, np.nan
+    for i in range(len(x)):
+        reset = restarts[i] > last_restarts
+        reset |= np.isfinite(deploys[i]) and np.isfinite(last_deploy) and deploys[i] != last_deploy
+        fell = x[i] < _FALL_SHARE * last_x
+        reset |= fell and (last_x > _NEAR_LIMIT * limit[i] or x[i] < 0.9 * low)
+        if reset:
+            birth, low = i, np.inf
+        births[i] = birth
+        if np.isfinite(restarts[i]):
+            last_restarts = restarts[i]
+        if np.isfinite(deploys[i]):
+            last_deploy = deploys[i]
+        if np.isfinite(x[i]):
+            last_x = x[i]
+            if i >= birth + warm:
+                low = min(low, x[i])
+    return births
+
+
+@njit(cache=True)
+def coarse_bins(x, load, width):
+    """Lower envelope of the resource and mean load over bins of ``width`` steps; each (n_bins,)."""
+    n = len(x) // width
+    low, mean_load = np.full(n, np.nan), np.full(n, np.nan)
+    for j in range(n):
+        total, count = 0.0, 0
+        for i in range(j * width, (j + 1) * width):
+            if np.isfinite(x[i]) and not x[i] >= low[j]:
+                low[j] = x[i]
+            if np.isfinite(load[i]):
+                total += load[i]
+                count += 1
+        if count:
+            mean_load[j] = total / count
+    return low, mean_load
+
+
+@njit(cache=True)
+def _huber_gain(dx, dl):
+    """Slope of ``dx`` on ``dl`` with an intercept, by reweighted least squares (Huber 1964); never negative."""
+    weight = np.ones(len(dx))
+    gain = 0.0
+    for _ in range(8):
+        total = weight.sum()
+        mean_l, mean_x = (weight * dl).sum() / total, (weight * dx).sum() / total
+        spread = (weight * (dl - mean_l) ** 2).sum()
+        if spread <= 1e-18 * total * (1.0 + mean_l * mean_l):
+            return 0.0
+        gain = (weight * (dl - mean_l) * (dx - mean_x)).sum() / spread
+        residual = np.abs(dx - mean_x - gain * (dl - mean_l))
+        scale = 1.4826 * np.median(residual)
+        if scale <= 0.0:
+            break
+        weight = np.minimum(1.0, 1.345 * scale / np.maximum(residual, 1e-300))
+    return max(gain, 0.0)
+
+
+@njit(cache=True)
+def load_gains(low, load, births, width, warm, lag, day):
+    """Resource per unit of load, from a week of differences: (n_bins + 1,), NaN where load says nothing yet.
+
+    Differences turn steady growth into the intercept, so that a leak during a morning's rise is not blamed on load.
+    The gain at bin j was learned from bins before j.
+    """
+    gains = np.full(len(low) + 1, np.nan)
+    every = max(day // 4, 1)
+    for start in range(0, len(low) + 1, every):
+        first = max(start - _PROFILE_DAYS * day, 0)
+        dx, dl = np.empty(start - first), np.empty(start - first)
+        n = 0
+        for j in range(first + lag, start):
+            a, b = low[j] - low[j - lag], load[j] - load[j - lag]
+            whole = births[(j + 1) * width - 1] + warm <= (j - lag) * width
+            if whole and np.isfinite(a) and np.isfinite(b):
+                dx[n], dl[n] = a, b
+                n += 1
+        if n >= _MIN_DIFFERENCES and 2 * n >= start - first - lag - day:
+            gains[start : start + every] = _huber_gain(dx[:n], dl[:n])
+    return gains
+
+
+@njit(cache=True)
+def centred(bins, births, width, day):
+    """Each bin minus the mean of the 24 hours around it; NaN where that day is not whole or has a restart."""
+    half = day // 2
+    out = np.full(len(bins), np.nan)
+    total, count = np.zeros(len(bins) + 1), np.zeros(len(bins) + 1)
+    for j in range(len(bins)):
+        there = np.isfinite(bins[j])
+        total[j + 1] = total[j] + (bins[j] if there else 0.0)
+        count[j + 1] = count[j] + there
+    for j in range(half, len(bins) - half):
+        n = count[j + half] - count[j - half]
+        if births[(j + half) * width - 1] <= (j - half) * width and n >= 1.5 * half:
+            out[j] = bins[j] - (total[j + half] - total[j - half]) / n
+    return out
+
+
+@njit(cache=True)
+def time_of_day(low_shape, load_shape, gain, j, day):
+    """What is usual at this time of day beyond load: the median of the last seven days; NaN with fewer than three.
+
+    Bin j - day is centred with bins up to j - day / 2: the past of bin j.
+    """
+    found, n = np.empty(_PROFILE_DAYS), 0
+    for k in range(1, _PROFILE_DAYS + 1):
+        i = j - k * day
+        if i < 0:
+            break
+        value = low_shape[i] - (gain * load_shape[i] if gain > 0.0 else 0.0)
+        if np.isfinite(value):
+            found[n] = value
+            n += 1
+    return np.median(found[:n]) if n >= _MIN_PROFILE_DAYS else np.nan

@@ -1,0 +1,261 @@
+"""demo: the whole pipeline on a simulated cluster, held against what was injected.
+
+Four weeks are learned from, the fifth is scored as it would have come and forecast before it came;
+then the coming Monday is planned. Every figure that is printed is counted here from the run's own
+tables.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import yaml
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from features.frames import INCIDENTS, LEAKS
+from features.synthetic import FAULTS, ClusterSpec, simulate
+from models.events import EventScores, event_scores
+from pipelines.run import RunRef
+from pipelines.settings import CONFIG_DIR
+
+__all__ = ["DemoFindings", "run_demo"]
+
+_ALERT = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class DemoFindings:
+    """What of the injected trouble was found.
+
+    Attributes
+    ----------
+    events : recall, precision and delay by kind of fault, leaks left out
+    leaks : frame ``workload, limit_at, found_at, hours_before, p10_h, p50_h, p90_h``; NaT where
+    missed false_incidents : incidents of the scored week that match nothing that was injected
+    """
+
+    events: EventScores
+    leaks: pd.DataFrame
+    false_incidents: int
+
+
+def run_demo(out: str, console: Console, *, seed: int) -> dict[str, Any]:
+    """Simulate, run every verb, print what was found; gives the figures and the report's path."""
+    began = time.monotonic()
+    root = Path(out)
+    spec = ClusterSpec(seed=seed)
+    start = pd.Timestamp(spec.start)
+    middle, end = start + pd.Timedelta(weeks=spec.weeks - 1), start + pd.Timedelta(weeks=spec.weeks)
+    with _progress(console) as step:
+        config, truth = step("simulate a cluster", lambda: _simulate(root, spec))
+        results = _run_verbs(config, out, middle, end, step)
+        findings = find(RunRef(config, (), out, end.isoformat()), truth, middle)
+        figures = results["evaluate"]["figures"]
+        report = step("report", lambda: _report(config, out, end, findings))
+    _print(console, findings, figures, results["plan"])
+    path = report["outputs"]["report"]
+    seconds = time.monotonic() - began
+    console.print(f"\nThe report: [bold]{path}[/]   ({seconds:.0f} s)")
+    return {
+        "verb": "demo",
+        "report": path,
+        "seconds": seconds,
+        "figures": figures | _figures(findings),
+        "outcomes": results,
+    }
+
+
+def find(ref: RunRef, truth: pd.DataFrame, start: pd.Timestamp) -> DemoFindings:
+    """Hold the incidents and leaks of ``[start, as_of)`` against the truth."""
+    run = ref.open()
+    incidents: pd.DataFrame = run.read(INCIDENTS, start).to_pandas()
+    leaks: pd.DataFrame = run.read(LEAKS, start).to_pandas()
+    incidents = incidents[incidents["detected_at"] >= start].drop_duplicates("incident_id")
+    detected = incidents.explode("workloads").rename(
+        columns={"workloads": "workload", "started_at": "start", "ended_at": "end"}
+    )
+    detected["end"] = detected["end"].fillna(run.as_of)
+    faults = truth[truth["kind"].isin(FAULTS) & (truth["end"] > start)]
+    events = event_scores(detected, faults[faults["kind"] != "leak"])
+    return DemoFindings(
+        events, _leaks(leaks, faults[faults["kind"] == "leak"]), _false(detected, truth, start)
+    )
+
+
+def _simulate(root: Path, spec: ClusterSpec) -> tuple[str, pd.DataFrame]:
+    """The cluster's samples as a file, and a configuration that reads it."""
+    cluster = simulate(spec)
+    folder = root / "simulated"
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(cluster.samples, folder / "samples.parquet")
+    cluster.truth.to_csv(folder / "truth.csv", index=False)
+    settings: dict[str, Any] = yaml.safe_load(
+        (CONFIG_DIR / "demo.yaml").read_text(encoding="utf-8")
+    )
+    settings["source"] = {"kind": "files", "paths": [str(folder / "samples.parquet")]}
+    config = root / "foretide.yaml"
+    config.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    return str(config), cluster.truth
+
+
+def _run_verbs(
+    config: str, out: str, middle: pd.Timestamp, end: pd.Timestamp, step: Callable[..., Any]
+) -> dict[str, dict[str, Any]]:
+    from pipelines.evaluate import evaluate
+    from pipelines.forecast import forecast
+    from pipelines.ingest import ingest
+    from pipelines.prescale import prescale
+    from pipelines.score import score
+    from pipelines.train import train
+
+    then, now = middle.isoformat(), end.isoformat()
+    common: dict[str, Any] = {"config": config, "out": out}
+    return {
+        "ingest": step("ingest five weeks", lambda: ingest.fn(**common, as_of=now)),
+        "train_4_weeks": step("train on four weeks", lambda: train.fn(**common, as_of=then)),
+        "forecast_week": step("forecast the fifth", lambda: forecast.fn(**common, as_of=then)),
+        "score": step("score it as it came", lambda: score.fn(**common, as_of=now, start=then)),
+        "evaluate": step("evaluate the forecast", lambda: evaluate.fn(**common, as_of=now)),
+        "train": step("train on five weeks", lambda: train.fn(**common, as_of=now)),
+        "forecast": step("forecast the coming week", lambda: forecast.fn(**common, as_of=now)),
+        "plan": step("plan the coming Monday", lambda: prescale.fn(**common, as_of=now)),
+    }
+
+
+def _report(config: str, out: str, end: pd.Timestamp, findings: DemoFindings) -> dict[str, Any]:
+    from pipelines.report_input import write_report
+
+    found = findings.leaks["found_at"].notna()
+    hours = findings.leaks["hours_before"].median()
+    kinds = findings.events.kinds
+    extra = [
+        (
+            "Injected leaks found",
+            f"{int(found.sum())} of {len(found)}",
+            f"median {hours:.0f} h before the limit" if found.any() else "none in time",
+        ),
+        (
+            "Other injected faults found",
+            f"{int(kinds['found'].sum())} of {int(kinds['events'].sum())}",
+            f"median delay {findings.events.median_delay_s / 60:.0f} min",
+        ),
+    ]
+    return write_report(config, None, out, end.isoformat(), now=end, extra=extra)
+
+
+def _leaks(leaks: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """For each injected leak the first issue that called it one before the limit was reached."""
+    rows: list[dict[str, Any]] = []
+    for leak in truth.itertuples():
+        called = leaks[
+            (leaks["workload"] == leak.workload)
+            & (leaks["score"] >= _ALERT)
+            & (leaks["issued_at"] >= leak.start)
+            & (leaks["issued_at"] < leak.end)
+        ].sort_values("issued_at")
+        row: dict[str, Any] = {"workload": leak.workload, "limit_at": leak.end, "found_at": pd.NaT}
+        if len(called):
+            first = called.iloc[0]
+            row["found_at"] = first["issued_at"]
+            row["hours_before"] = (leak.end - first["issued_at"]) / pd.Timedelta(hours=1)
+            for q in ("p10", "p50", "p90"):
+                row[f"{q}_h"] = first[f"time_to_limit_{q}_s"] / 3600
+        rows.append(row)
+    columns = ["workload", "limit_at", "found_at", "hours_before", "p10_h", "p50_h", "p90_h"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _false(detected: pd.DataFrame, truth: pd.DataFrame, start: pd.Timestamp) -> int:
+    """Incidents none of whose members had anything injected near them."""
+    near = pd.Timedelta(hours=1)
+    injected = truth[
+        truth["kind"].isin((*FAULTS, "leak_resumed", "deploy")) & (truth["end"] > start)
+    ]
+    pairs = detected.merge(injected, on="workload", suffixes=("", "_true"))
+    hit = (pairs["start"] <= pairs["end_true"] + near) & (
+        pairs["end"] >= pairs["start_true"] - near
+    )
+    return int(
+        (~detected["incident_id"].drop_duplicates().isin(pairs.loc[hit, "incident_id"])).sum()
+    )
+
+
+def _figures(findings: DemoFindings) -> dict[str, float]:
+    leaks = findings.leaks
+    return {
+        "leaks_injected": float(len(leaks)),
+        "leaks_found": float(leaks["found_at"].notna().sum()),
+        "leak_hours_before_limit_median": float(leaks["hours_before"].median()),
+        "faults_injected": float(findings.events.kinds["events"].sum()),
+        "faults_found": float(findings.events.kinds["found"].sum()),
+        "fault_delay_median_s": findings.events.median_delay_s,
+        "incident_precision": findings.events.precision,
+        "false_incidents": float(findings.false_incidents),
+    }
+
+
+def _print(
+    console: Console, findings: DemoFindings, figures: dict[str, float], plan: dict[str, Any]
+) -> None:
+    table = Table(title="Injected trouble in the fifth week", title_justify="left")
+    for column in ("kind", "found", "median delay"):
+        table.add_column(column)
+    for kind, events, found, delay_s in _records(
+        findings.events.kinds, "kind", "events", "found", "median_delay_s"
+    ):
+        late = "–" if np.isnan(delay_s) else f"{delay_s / 60:.0f} min"
+        table.add_row(kind, f"{found:.0f} of {events:.0f}", late)
+    for workload, before, p10, p50, p90 in _records(
+        findings.leaks, "workload", "hours_before", "p10_h", "p50_h", "p90_h"
+    ):
+        name = f"leak in {workload}"
+        if np.isnan(before):
+            table.add_row(name, "missed", "–")
+        else:
+            told = f"{before:.0f} h before OOM, told {p50:.0f} h ({p10:.0f}–{p90:.0f})"
+            table.add_row(name, "found", told)
+    console.print(table)
+    console.print(f"Incidents that match nothing injected: {findings.false_incidents}")
+    if "foretide_over_target_cut_share" in figures:
+        console.print(
+            "Pre-scaling that week would have cut demand above the HPA's target by "
+            f"[bold]{figures['foretide_over_target_cut_share']:.0%}[/] and unserved demand by "
+            f"[bold]{figures['foretide_unserved_cut_share']:.0%}[/], at "
+            f"{figures['foretide_replica_hours_vs_reactive']:.2f}× the replica-hours"
+        )
+    raised, floors = plan["done"], plan["figures"]["floors"]
+    console.print(f"Planned for the next day: {floors:.0f} floors on {raised} workloads (shadow)")
+
+
+def _records(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:
+    """The rows of a small table as plain tuples."""
+    return zip(*(frame[c].tolist() for c in columns), strict=True)
+
+
+@contextmanager
+def _progress(console: Console) -> Generator[Callable[[str, Callable[[], Any]], Any]]:
+    """A line a step, ticked off when it is done."""
+    columns = (
+        SpinnerColumn(finished_text="✓"),
+        TextColumn("{task.description}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+
+        def step(name: str, work: Callable[[], Any]) -> Any:
+            task = progress.add_task(name, total=1)
+            result = work()
+            progress.update(task, completed=1)
+            return result
+
+        yield step

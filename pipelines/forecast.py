@@ -1,0 +1,266 @@
+"""forecast: quantiles of demand over the coming days, and the replicas that they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from features.frames import CAPACITY, FORECASTS, QUANTILES, SKIPS, quantile_column
+from features.panel import Floats, Panel
+from models.capacity import capacity_forecast, capacity_frame
+from models.champion import Champions
+from models.state import workload_state
+from pipelines.clock import now
+from pipelines.errors import ConfigError, HistoryError
+from pipelines.learning import forecasters, learn
+from pipelines.outcome import Outcome, merge_counts, reasons
+from pipelines.registry import load_live
+from pipelines.run import Run, RunRef, parse_duration
+from pipelines.tasks import run_shards, threads
+
+__all__ = ["forecast"]
+
+_CPU = "cpu_usage_cores"
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask:
+    """What one task forecasts."""
+
+    run: RunRef
+    horizon_s: float
+    quantiles: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    series: int
+    skipped: Mapping[str, int]
+    floors: int
+    outputs: Mapping[str, str]
+
+
+@flow(name="forecast", task_runner=threads())
+def forecast(
+    config: str | None = None,
+    inputs: list[str] | None = None,
+    out: str | None = None,
+    as_of: str | None = None,
+    horizon: str | None = None,
+    step: str | None = None,
+    quantiles: str | None = None,
+    aggregate: str | None = None,
+) -> dict[str, Any]:
+    """Publish forecasts and the capacity they ask for.
+
+    From the store the registered champions are used; from files the champions are chosen and fitted
+    in this run, on what is before ``as_of``. ``step`` and ``aggregate`` are for files only.
+
+    Raises
+    ------
+    ConfigError, HistoryError, ModelError
+        Nothing was written.
+    """
+    if (step or aggregate) and not inputs:
+        raise ConfigError(
+            "--step and --aggregate are for --input; the store's step is history.step_s"
+        )
+    ref = RunRef.resolve(config, inputs, out, as_of, now())
+    step_s = None if step is None else parse_duration(step, "--step").total_seconds()
+    ref = replace(ref, step_s=step_s, aggregate=aggregate)
+    run = ref.open()
+    hours = run.settings.forecast.horizon_h
+    length = parse_duration(horizon, "--horizon") if horizon else pd.Timedelta(hours, "h")
+    asked = _quantiles(quantiles)
+    shards = run_shards(
+        forecast_shard,
+        [_Ask(r, length.total_seconds(), asked) for r in run.shards()],
+        workers=run.settings.shards.workers,
+        max_failed_share=run.settings.shards.max_failed_share,
+    )
+    done = shards.results
+    skipped = merge_counts(d.skipped for d in done)
+    series = sum(d.series for d in done)
+    if not series:
+        raise HistoryError(
+            f"nothing could be forecast at {run.as_of:%Y-%m-%d %H:%M} UTC: "
+            + (
+                "; ".join(f"{n} × {why}" for why, n in skipped.items())
+                or "no series with a champion"
+            )
+        )
+    return Outcome(
+        verb="forecast",
+        run_id=run.run_id,
+        as_of=ref.as_of,
+        unit="series",
+        done=series,
+        skipped=skipped,
+        failed=shards.failed,
+        outputs={k: v for d in done for k, v in d.outputs.items()},
+        figures={"workloads_with_floors": float(sum(d.floors for d in done))},
+    ).to_dict()
+
+
+@task(cache_policy=NO_CACHE)
+def forecast_shard(ask: _Ask) -> _Done:
+    """Forecast one shard and write its forecasts and capacity."""
+    run = ask.run.open()
+    panel = run.panel(run.history_start, run.as_of)
+    pieces, skips = _champions(run, panel)
+    if not pieces:
+        return _Done(0, reasons(skips), 0, {})
+    tables = [_publish(run, ask, champions, version) for champions, version in pieces]
+    outputs = {
+        "forecasts": run.store.write(FORECASTS, pd.concat([t for t, _ in tables]), run.part),
+        "skips": run.store.write(SKIPS, skips, run.part),
+    }
+    cpu = [grid for _, grid in tables if grid is not None]
+    capacity = [_capacity(run, panel, *grid) for grid in cpu]
+    if capacity:
+        outputs["capacity"] = run.store.write(CAPACITY, pd.concat(capacity), run.part)
+    return _Done(
+        sum(
+            t["workload"].astype("str").add(t["metric"].astype("str")).nunique() for t, _ in tables
+        ),
+        reasons(skips),
+        sum(c["workload"].nunique() for c in capacity),
+        outputs,
+    )
+
+
+def _champions(run: Run, panel: Panel) -> tuple[list[tuple[Champions, str]], pd.DataFrame]:
+    """Who forecasts, and which demand has nobody: registered ones, or fitted here for a file."""
+    stamp = {"step": "forecast", "issued_at": run.as_of, "run_id": run.run_id}
+    if run.ref.inputs:
+        learned = learn(panel, run.catalog, run.settings, detectors=False)
+        skips = learned.skipped.assign(**stamp)
+        return ([(learned.champions, run.run_id)] if learned.champions else []), skips
+    live = load_live(run, sorted(panel.keys["workload"].unique()), detectors=False)
+    pieces = [(s.champions, live.forecaster.label) for s in live.shards if s.champions is not None]
+    have = (
+        pd.concat([c.chosen[["workload", "metric"]] for c, _ in pieces])
+        if pieces
+        else panel.keys[:0]
+    )
+    demand = panel.keys[_published(panel.keys["metric"], run)]
+    missing = ~pd.MultiIndex.from_frame(demand).isin(pd.MultiIndex.from_frame(have))
+    return pieces, demand[missing].assign(reason="no baseline yet", **stamp)
+
+
+def _published(metrics: pd.Series, run: Run) -> np.ndarray:
+    """From the store demand and what no catalog knows; from a file everything that was learned."""
+    if run.ref.inputs:
+        return np.ones(len(metrics), dtype=bool)
+    wanted = [run.catalog[m].role == "demand" or not run.catalog.knows(m) for m in metrics]
+    return np.array(wanted, dtype=bool)
+
+
+def _publish(
+    run: Run, ask: _Ask, champions: Champions, version: str
+) -> tuple[pd.DataFrame, tuple[Champions, pd.Timestamp, Floats] | None]:
+    """The forecasts table of one bundle, and the CPU grid that capacity is made of."""
+    start = _first_step(champions, run.as_of)
+    n_steps = max(int(np.ceil(ask.horizon_s / champions.step.total_seconds())), 1)
+    plan_q = run.settings.prescale.capacity.quantile
+    levels = tuple(sorted({*QUANTILES, *ask.quantiles, plan_q}))
+    rows = np.flatnonzero(_published(champions.chosen["metric"], run))
+    values, models = champions.predict(start, n_steps, levels, forecasters(run.settings))
+    shown = [q for q in levels if q in QUANTILES or q in ask.quantiles]
+    table = _table(run, champions, start, values, levels, shown, rows, models, version)
+    is_cpu = (champions.chosen["metric"] == _CPU).to_numpy()
+    if not is_cpu.any():
+        return table, None
+    grid = values[[levels.index(plan_q), levels.index(0.5)]]
+    return table, (champions, start, grid)
+
+
+def _table(
+    run: Run,
+    champions: Champions,
+    start: pd.Timestamp,
+    values: Floats,
+    levels: Sequence[float],
+    shown: Sequence[float],
+    rows: np.ndarray,
+    models: np.ndarray,
+    version: str,
+) -> pd.DataFrame:
+    n_steps = values.shape[2]
+    repeat = np.repeat(rows, n_steps)
+    chosen = champions.chosen
+    times = pd.date_range(start, periods=n_steps, freq=champions.step).as_unit("ms")
+    table = pd.DataFrame(
+        {
+            "workload": chosen["workload"].to_numpy()[repeat],
+            "metric": chosen["metric"].to_numpy()[repeat],
+            "issued_at": run.as_of,
+            "ts": times[np.tile(np.arange(n_steps), len(rows))],
+            **{quantile_column(q): values[levels.index(q)][rows].ravel() for q in shown},
+            "model": np.asarray(models)[repeat],
+            "model_version": version,
+            "run_id": run.run_id,
+            "valid_until": run.as_of + pd.Timedelta(run.settings.forecast.valid_for_h, "h"),
+        }
+    )
+    return table[np.isfinite(table["q50"])]
+
+
+def _capacity(
+    run: Run, panel: Panel, champions: Champions, start: pd.Timestamp, grid: Floats
+) -> pd.DataFrame:
+    """Replicas for every workload whose CPU is forecast."""
+    params = run.settings.prescale.capacity
+    rows = np.flatnonzero((champions.chosen["metric"] == _CPU).to_numpy())
+    names = champions.chosen["workload"].to_numpy()[rows].tolist()
+    state = workload_state(panel, names, params)
+    column = {c: state[c].to_numpy(dtype=float) for c in state.columns if c != "workload"}
+    found = capacity_forecast(
+        grid[0][rows],
+        grid[1][rows],
+        request_per_pod_cores=column["request_cores"],
+        request_per_pod_bytes=column["request_bytes"],
+        target_ratio=column["target_ratio"],
+        min_replicas=column["hpa_min"],
+        max_replicas=column["hpa_max"],
+        lead_time_s=column["lead_time_s"],
+        step=champions.step,
+        params=params,
+        shadow=_no_proof(champions, rows),
+    )
+    times = pd.date_range(start, periods=grid.shape[2], freq=champions.step).as_unit("ms")
+    valid_until = run.as_of + pd.Timedelta(run.settings.forecast.valid_for_h, "h")
+    frame = capacity_frame(found, names, times, issued_at=run.as_of, valid_until=valid_until)
+    return frame.assign(run_id=run.run_id)
+
+
+def _no_proof(champions: Champions, rows: np.ndarray) -> list[str]:
+    """Why a workload's forecast must not act: it was never compared out of sample."""
+    origins = champions.chosen["origins"].to_numpy()[rows]
+    return ["" if n > 0 else "no backtest yet: too little history" for n in origins]
+
+
+def _first_step(champions: Champions, as_of: pd.Timestamp) -> pd.Timestamp:
+    """The first step of the trained grid that begins at or after the run's clock."""
+    steps = max(-((champions.end - as_of) // champions.step), 0)
+    return champions.end + steps * champions.step
+
+
+def _quantiles(text: str | None) -> tuple[float, ...]:
+    if text is None:
+        return ()
+    try:
+        levels = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        levels = (np.nan,)
+    if not all(0 < q < 1 for q in levels):
+        raise ConfigError(
+            f"--quantiles: expected numbers between 0 and 1 like 0.5,0.9, got {text!r}"
+        )
+    return levels

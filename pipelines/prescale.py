@@ -1,0 +1,110 @@
+"""prescale: the newest capacity forecast becomes a plan and its manifests. Nothing is applied
+here.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+
+from features.frames import CAPACITY
+from models.plan import Plan, describe, make_plan
+from models.state import workload_state
+from pipelines.clock import now
+from pipelines.errors import HistoryError
+from pipelines.manifests import render
+from pipelines.outcome import Outcome
+from pipelines.run import Run, RunRef
+from pipelines.tasks import call
+
+__all__ = ["plan_folder", "prescale"]
+
+
+@flow(name="prescale")
+def prescale(
+    config: str | None = None,
+    inputs: list[str] | None = None,
+    out: str | None = None,
+    as_of: str | None = None,
+) -> dict[str, Any]:
+    """Plan floors and placeholder pods, and write them as manifests.
+
+    Raises
+    ------
+    HistoryError
+        There is no capacity forecast that is valid now.
+    """
+    return call(write_plan, RunRef.resolve(config, inputs, out, as_of, now()))
+
+
+@task(cache_policy=NO_CACHE)
+def write_plan(ref: RunRef) -> dict[str, Any]:
+    """Make the plan of one moment; the same input gives the same files."""
+    run = ref.open()
+    capacity = _valid_capacity(run)
+    current = _current(run, sorted(capacity["workload"].astype("str").unique()))
+    plan = make_plan(capacity, current, as_of=run.as_of, params=run.settings.prescale.plan)
+    folder = plan_folder(run)
+    _write(folder, plan)
+    raised = {f.workload for f in plan.floors}
+    return Outcome(
+        verb="plan",
+        run_id=run.run_id,
+        as_of=ref.as_of,
+        unit="workloads",
+        done=len(raised),
+        skipped=_counted(plan),
+        outputs={"plan": str(folder / "plan.json"), "manifests": str(folder / "manifests")},
+        figures={"floors": float(len(plan.floors)), "placeholders": float(len(plan.placeholders))},
+        notes=_lines(plan),
+    ).to_dict()
+
+
+def plan_folder(run: Run) -> Path:
+    """Where the plan of this run is written."""
+    return Path(run.ref.out) / "plans" / run.part
+
+
+def _valid_capacity(run: Run) -> pd.DataFrame:
+    capacity: pd.DataFrame = run.read(CAPACITY, newest=True).to_pandas()
+    valid = capacity[(capacity["valid_until"] > run.as_of) & (capacity["issued_at"] <= run.as_of)]
+    if valid.empty:
+        newest = capacity["issued_at"].max() if len(capacity) else "never"
+        raise HistoryError(
+            f"no capacity forecast is valid at {run.as_of:%Y-%m-%d %H:%M} UTC "
+            f"(newest issued: {newest}); run `foretide forecast` first"
+        )
+    return valid
+
+
+def _current(run: Run, workloads: list[str]) -> pd.DataFrame:
+    params = run.settings.prescale.capacity
+    lately = run.as_of - pd.Timedelta(params.state_window_h, "h")
+    return workload_state(run.panel(lately, run.as_of), workloads, params)
+
+
+def _write(folder: Path, plan: Plan) -> None:
+    manifests = folder / "manifests"
+    manifests.mkdir(parents=True, exist_ok=True)
+    wanted = render(plan)
+    for old in manifests.glob("*.yaml"):
+        if old.name not in wanted:
+            old.unlink()
+    for name, text in wanted.items():
+        (manifests / name).write_text(text, encoding="utf-8")
+    text = json.dumps(plan.to_dict(), indent=1, sort_keys=True, allow_nan=False)
+    (folder / "plan.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _counted(plan: Plan) -> dict[str, int]:
+    reasons = pd.Series([n.reason for n in plan.notes], dtype="str")
+    return {str(k): int(v) for k, v in reasons.value_counts().items()}
+
+
+def _lines(plan: Plan) -> tuple[str, ...]:
+    return tuple(describe(plan).splitlines())

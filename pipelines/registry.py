@@ -1,0 +1,146 @@
+"""Registered baselines: what a version's folder holds, and how it is read back.
+
+A version is one folder a shard of workloads, each a bundle of Parquet, NumPy arrays and JSON;
+nothing in it is code. It is logged as an MLflow pyfunc whose loader is this module, so that
+``mlflow.pyfunc.load_model("models:/foretide-forecaster@champion").predict(frame)`` works in a
+notebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from features.frames import QUANTILES, quantile_column
+from features.panel import Panel
+from models.base import Baselines
+from models.bundle import load
+from models.champion import Champions
+from pipelines.adapters.tracking import ModelVersion
+from pipelines.errors import ModelError
+from pipelines.learning import Learned, forecasters
+from pipelines.run import Run
+from pipelines.settings import Settings, load_settings
+
+__all__ = ["DETECTOR", "FORECASTER", "Live", "check_round_trip", "load_live"]
+
+FORECASTER = "forecaster"
+DETECTOR = "detector"
+_DATA = "data"
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """The champion versions, loaded: one ``Learned`` a training shard."""
+
+    forecaster: ModelVersion
+    detector: ModelVersion | None
+    shards: tuple[Learned, ...]
+
+
+def load_live(run: Run, workloads: Sequence[str], *, detectors: bool) -> Live:
+    """The live baselines of the given workloads; shards that hold none of them are left out.
+
+    Raises
+    ------
+    ModelError
+        Nothing is registered, or what is registered does not load.
+    """
+    tracking = run.tracking()
+    version = tracking.champion(FORECASTER)
+    if version is None:
+        raise ModelError(
+            f"no champion is registered at {tracking.shown}; run `foretide train` first"
+        )
+    with tracking.files(version) as model:
+        champions = {n: _champions(b) for n, b in _bundles(model, workloads).items()}
+    found: dict[str, dict[str, Baselines]] = {}
+    other = tracking.champion(DETECTOR) if detectors else None
+    if detectors and other is None:
+        raise ModelError(
+            f"no detector is registered at {tracking.shown}; run `foretide train` first"
+        )
+    if other is not None:
+        with tracking.files(other) as model:
+            found = _bundles(model, workloads)
+    nothing = pd.DataFrame(columns=["workload", "metric", "reason"])
+    shards = tuple(
+        Learned(c, found.get(name, {}), nothing)
+        for name, c in champions.items()
+        if c is not None and len(c.chosen)
+    )
+    return Live(version, other, shards)
+
+
+def check_round_trip(model: Path, settings: Settings) -> None:
+    """Load a version's files and let them answer once.
+
+    Raises
+    ------
+    ModelError
+        They do not load, or a forecast is not finite where a champion is live.
+    """
+    bundles = _bundles(model, None)
+    if not bundles:
+        raise ModelError(f"{model.name}: the logged version holds no bundle")
+    for name, bundle in bundles.items():
+        champions = _champions(bundle)
+        if champions is None:
+            continue  # the detector family: its baselines were parsed, there is nothing to predict
+        values, _ = champions.predict(champions.end, 1, (0.5,), forecasters(settings))
+        if not np.isfinite(values).any():
+            raise ModelError(f"{model.name}/{name}: the logged version forecasts nothing")
+
+
+def _bundles(model: Path, workloads: Sequence[str] | None) -> dict[str, dict[str, Baselines]]:
+    try:
+        folders = sorted(p for p in (model / _DATA).glob("*/*") if p.is_dir())
+        return {f.name: load(f, workloads=workloads)[0] for f in folders}
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{model.name}: the registered version does not load: {error}") from error
+
+
+def _champions(bundle: dict[str, Baselines]) -> Champions | None:
+    return Champions.from_baselines(bundle) if "champion" in bundle else None
+
+
+class _Pyfunc:
+    """What MLflow calls: a frame with ``n_steps`` (one row) in, the forecasts of all workloads
+    out.
+    """
+
+    def __init__(self, champions: list[Champions]) -> None:
+        self._champions = champions
+
+    def predict(
+        self, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Forecast the next ``n_steps`` steps after the training's end, in long form."""
+        del params
+        n_steps = int(model_input["n_steps"].iloc[0])
+        frames: list[pd.DataFrame] = []
+        for champions in self._champions:
+            values, _ = champions.predict(
+                champions.end, n_steps, QUANTILES, forecasters(load_settings())
+            )
+            told = [
+                Panel(champions.chosen[["workload", "metric"]], champions.end, champions.step, v)
+                for v in values
+            ]
+            frame = told[0].to_frame()[["workload", "metric", "ts"]]
+            columns = {
+                quantile_column(q): p.to_frame()["value"]
+                for q, p in zip(QUANTILES, told, strict=True)
+            }
+            frames.append(frame.assign(**columns))
+        return pd.concat(frames, ignore_index=True)
+
+
+def _load_pyfunc(path: str) -> _Pyfunc:  # pyright: ignore[reportUnusedFunction]  # MLflow calls it by this name
+    folders = sorted(p for p in Path(path).glob("*") if p.is_dir())
+    return _Pyfunc([Champions.from_baselines(load(f)[0]) for f in folders])

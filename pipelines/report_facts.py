@@ -1,0 +1,54 @@
+"""What the detail of a workload says in words beside its chart."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipelines.report_index import Index
+from pipelines.report_text import decimal, duration, metric_title, stamp
+
+__all__ = ["facts"]
+
+Facts = dict[str, list[tuple[str, str]]]
+
+
+def facts(index: Index, shown: dict[str, Any]) -> Facts:
+    """Workload → (label, text), from the rows that the page's sections already show."""
+    said: Facts = defaultdict(list)
+    for leak in shown["leaks"]:
+        text = f"{leak['metric']} grows by {leak['slope']}, limit in {leak['left']}"
+        said[leak["who"]["full"]].append(("Leak", text))
+    for rise in shown["rises"]:
+        when = f"{rise['from']['text']} – {rise['to']['read']} UTC"
+        text = f"{rise['before']} → {rise['after']}, {when} ({rise['mode']}): {rise['reason']}"
+        said[rise["workload"]].append(("Floor", text))
+    for row in shown["models"]["rows"]:
+        bar = f", {shown['models']['naive']} {row['bar']}" if row["bar"] != "–" else ""
+        said[row["workload"]].append(
+            (f"Model for {row['metric']}", f"{row['model']} (WAPE {row['wape']}{bar})")
+        )
+    _from_forecasts(index, said)
+    for workload, hot in index.anomalies.items():
+        said[workload].append(("Anomalies in the window", decimal(float(len(hot)), 6)))
+    for workload, skips in index.skips.items():
+        said[workload] += [("Skipped", f"{s['step']}: {s['reason']}") for s in skips]
+    return dict(said)
+
+
+def _from_forecasts(index: Index, said: Facts) -> None:
+    for workload, by_metric in index.forecasts.items():
+        issued = stamp(
+            pd.Timestamp(max(r[-1].issued_ms for r in by_metric.values()), unit="ms", tz="UTC")
+        )
+        what = ", ".join(metric_title(m) for m in by_metric)
+        said[workload].append(
+            (f"Forecast of {what}", f"issued {issued['text']} UTC" if issued else "–")
+        )
+    for workload, runs in index.capacity.items():
+        lead_s = runs[-1].columns["lead_time_s"]
+        if np.isfinite(lead_s).any():
+            said[workload].append(("Lead time", duration(float(np.nanmedian(lead_s)))))

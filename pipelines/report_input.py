@@ -1,0 +1,181 @@
+"""What the report is filled with: the store's tables of one moment, and the figures that were
+measured.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from features.frames import (
+    BACKTEST,
+    CAPACITY,
+    FORECASTS,
+    INCIDENTS,
+    LEAKS,
+    SCORES,
+    SKIPS,
+    Contract,
+)
+from features.panel import Panel
+from models.plan import Plan
+from pipelines.errors import StoreError
+from pipelines.evaluate import evaluation_file
+from pipelines.outcome import Outcome
+from pipelines.prescale import plan_folder
+from pipelines.report import render_report
+from pipelines.report_data import ReportData
+from pipelines.run import Run, RunRef
+
+__all__ = ["report_data", "write_report"]
+
+_FIGURES = {
+    "foretide_over_target_cut_share": (
+        "Demand above the HPA's target",
+        "less than with the HPA alone",
+        "cut",
+    ),
+    "foretide_unserved_cut_share": (
+        "Demand that found no ready pod",
+        "less than with the HPA alone",
+        "cut",
+    ),
+    "foretide_replica_hours_vs_reactive": ("Replica-hours", "of the HPA alone", "ratio"),
+    "forecast_q90_coverage": (
+        "Hours at or below the 90 % forecast",
+        "should be near 90 %",
+        "share",
+    ),
+    "forecast_q90_peak_coverage": ("The same in the busiest tenth", "where it matters", "share"),
+    "forecast_wape_median": ("Forecast error, median series", "WAPE of the last week", "share"),
+    "incidents_per_day": ("Incidents a day", "what a person is told about", "number"),
+    "points_over_alert_line": (
+        "Points over the alert line",
+        "grouped into those incidents",
+        "count",
+    ),
+}
+
+
+def write_report(
+    config: str | None = None,
+    inputs: list[str] | None = None,
+    out: str | None = None,
+    as_of: str | None = None,
+    *,
+    now: pd.Timestamp,
+    extra: list[tuple[str, str, str]] | None = None,
+) -> dict[str, Any]:
+    """Render ``report.html`` beside the tables; ``extra`` figures come first.
+
+    Raises
+    ------
+    HistoryError
+        There are no samples to show.
+    """
+    ref = RunRef.resolve(config, inputs, out, as_of, now)
+    run = ref.open()
+    data = report_data(run, extra or [])
+    path = Path(ref.out) / "report.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render_report(data, run.settings.report), encoding="utf-8")
+    shown = data.history.keys["workload"].nunique() if isinstance(data.history, Panel) else 0
+    return Outcome(
+        verb="report",
+        run_id=run.run_id,
+        as_of=ref.as_of,
+        unit="workloads",
+        done=int(shown),
+        outputs={"report": str(path)},
+    ).to_dict()
+
+
+def report_data(run: Run, extra: list[tuple[str, str, str]]) -> ReportData:
+    """The tables of the last ``report_days`` before the run's clock."""
+    start = run.as_of - pd.Timedelta(days=run.settings.report_days)
+    history = run.panel(start, run.as_of)
+    forecasts = _since(run, FORECASTS, start - pd.Timedelta(run.settings.forecast.horizon_h, "h"))
+    leaks = _since(run, LEAKS, start)
+    clusters = sorted({w.split("/", 1)[0] for w in history.keys["workload"]})
+    return ReportData(
+        as_of=run.as_of,
+        title=", ".join(clusters),
+        run_id=run.run_id,
+        history=history,
+        scores=_since(run, SCORES, start),
+        leaks=leaks,
+        incidents=_since(run, INCIDENTS, start).drop_duplicates("incident_id", keep="last"),
+        forecasts=forecasts[forecasts["ts"] >= start],
+        capacity=_since(run, CAPACITY, start),
+        backtest=_newest(run, BACKTEST),
+        skips=_newest(run, SKIPS),
+        plan=_plan_rows(run),
+        deploys=_deploys(history),
+        summary=[*extra, *_summary(run)],
+    )
+
+
+def _since(run: Run, contract: Contract, start: pd.Timestamp) -> pd.DataFrame:
+    try:
+        table: pd.DataFrame = run.read(contract, start).to_pandas()
+    except StoreError:
+        return pd.DataFrame(columns=contract.schema.names)
+    return table
+
+
+def _newest(run: Run, contract: Contract) -> pd.DataFrame:
+    try:
+        table: pd.DataFrame = run.read(contract, newest=True).to_pandas()
+    except StoreError:
+        return pd.DataFrame(columns=contract.schema.names)
+    return table
+
+
+def _plan_rows(run: Run) -> list[dict[str, Any]]:
+    path = plan_folder(run) / "plan.json"
+    if not path.is_file():
+        return []
+    return Plan.from_dict(json.loads(path.read_text(encoding="utf-8"))).rows()
+
+
+def _deploys(history: Panel) -> pd.DataFrame:
+    """Where the newest revision's stamp moves."""
+    revisions = history.of("deploy_timestamp_seconds")
+    known = pd.DataFrame(revisions.values).ffill(axis=1).to_numpy()
+    changed = np.zeros(known.shape, dtype=bool)
+    changed[:, 1:] = (known[:, 1:] != known[:, :-1]) & ~np.isnan(known[:, :-1])
+    rows, cols = np.nonzero(changed)
+    return pd.DataFrame(
+        {"workload": revisions.keys["workload"].to_numpy()[rows], "ts": revisions.times[cols]}
+    )
+
+
+def _summary(run: Run) -> list[tuple[str, str, str]]:
+    path = evaluation_file(run)
+    if not path.is_file():
+        return []
+    figures: Mapping[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    return [
+        (label, _shown(figures[name], kind), hint)
+        for name, (label, hint, kind) in _FIGURES.items()
+        if name in figures
+    ]
+
+
+def _shown(value: float, kind: str) -> str:
+    match kind:
+        case "share":
+            return f"{value:.0%}"
+        case "cut":
+            return f"{-value:+.0%}"
+        case "ratio":
+            return f"{value:.2f}×"
+        case "count":
+            return f"{value:,.0f}"
+        case _:
+            return f"{value:.1f}"

@@ -1,0 +1,108 @@
+"""What may need a person: incidents with their causes, and leaks with their time to limit."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from pipelines.report_data import Row, listed, number, records, text, utc
+from pipelines.report_index import Index
+from pipelines.report_text import decimal, duration, metric_title, named, quantity, shorten, stamp
+
+__all__ = ["found_incidents", "found_leaks"]
+
+_INCIDENT = (
+    "incident_id", "started_at", "detected_at", "ended_at", "title", "workloads", "causes", "score",
+    "suppressed_alerts",
+)  # fmt: skip
+
+
+def found_incidents(index: Index, numbers: dict[str, int]) -> list[Row]:
+    """All incidents, open ones first, the strongest first."""
+    now = utc(index.data.as_of)
+    out: list[Row] = []
+    for row in records(index.data.incidents, *_INCIDENT):
+        ended, started, score = utc(row["ended_at"]), utc(row["started_at"]), number(row["score"])
+        ended = None if ended is None or now is None or ended > now else ended
+        who = [named(str(w), numbers) for w in listed(row["workloads"])]
+        causes = [_cause(c, numbers) for c in listed(row["causes"]) if isinstance(c, dict)]
+        suppressed = number(row["suppressed_alerts"])
+        out.append(
+            {
+                "what": "incident",
+                "title": shorten(text(row["title"]), 160)
+                or f"Incident in {_count(len(who), 'workload')}",
+                "open": ended is None,
+                "started": stamp(started),
+                "detected": stamp(row["detected_at"]),
+                "ended": stamp(ended),
+                "lasted": _between(started, ended or now),
+                "who": who,
+                "causes": causes,
+                "score": score,
+                "score_text": decimal(score, 2),
+                "suppressed": 0 if math.isnan(suppressed) else int(suppressed),
+            }
+        )
+    return sorted(
+        out, key=lambda i: (not i["open"], -np.nan_to_num(i["score"]), _sort(i["started"]))
+    )
+
+
+def _cause(cause: Row, numbers: dict[str, int]) -> Row:
+    metric = text(cause.get("metric"))
+    return {
+        "who": named(text(cause.get("workload")), numbers),
+        "metric": metric_title(metric),
+        "score": decimal(number(cause.get("score")), 2),
+        "evidence": shorten(text(cause.get("evidence")), 240),
+    }
+
+
+def _between(start: pd.Timestamp | None, end: pd.Timestamp | None) -> str:
+    return "unknown" if start is None or end is None else duration((end - start).total_seconds())
+
+
+def _sort(at: Row | None) -> float:
+    return math.inf if at is None else at["sort"]
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def found_leaks(index: Index, numbers: dict[str, int]) -> list[Row]:
+    """Every leaking series, current ones first, nearest to its limit first."""
+    rows = [_leak(index, r, numbers) for rows in index.leaks.values() for r in rows]
+    return sorted(rows, key=lambda r: (not r["current"], r["left_s"], r["who"]["full"]))
+
+
+def _leak(index: Index, row: Row, numbers: dict[str, int]) -> Row:
+    now, metric = utc(index.data.as_of) or row["issued_at"], row["metric"]
+    age_s = max((now - row["issued_at"]).total_seconds(), 0.0)
+    p10, p50, p90 = (number(row[f"time_to_limit_{p}_s"]) - age_s for p in ("p10", "p50", "p90"))
+    value, limit = number(row["value"]), number(row["limit"])
+    full = value / limit if np.isfinite(value) and np.isfinite(limit) and limit > 0 else math.nan
+    soon = np.isfinite(p50) and 0 < p50 < 10 * 365 * 86400
+    return {
+        "what": "leak",
+        "who": named(row["workload"], numbers),
+        "metric": metric_title(metric),
+        "current": age_s <= index.params.recent_h * 3600,
+        "left_s": math.inf if math.isnan(p50) else p50,
+        "left": duration(p50),
+        "left_range": f"{duration(p10)} – {duration(p90)}",
+        "at": stamp(now + pd.Timedelta(seconds=round(p50))) if soon else None,
+        "slope": quantity(number(row["slope_per_h"]), metric, "/h"),
+        "slope_sort": number(row["slope_per_h"]),
+        "slope_range": f"{quantity(number(row['slope_per_h_lower']), metric, '/h')} – "
+        f"{quantity(number(row['slope_per_h_upper']), metric, '/h')}",
+        "value": quantity(value, metric),
+        "limit": quantity(limit, metric),
+        "full": None if math.isnan(full) else round(100 * full),
+        "score": decimal(number(row["score"]), 2),
+        "first": stamp(row["first_at"]),
+        "seen": stamp(row["issued_at"]),
+    }

@@ -1,0 +1,243 @@
+"""Settings: one YAML file, overridden by the environment, frozen, checked as a whole before
+anything runs.
+
+``FORETIDE_SOURCE__URL`` overrides ``source.url``; a double underscore goes one level down. The
+knobs of every step are the params classes beside the code they steer; this module only composes
+them, so a default is written in one place.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from models.incidents import IncidentParams
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from features.civil import Calendar
+from features.quality import QualityParams
+from models.band import BandParams
+from models.capacity import CapacityParams
+from models.champion import ChampionParams
+from models.isolation_forest import IsolationForestParams
+from models.memory_slope import MemorySlopeParams
+from models.plan import PlanParams
+from models.prophet import ProphetParams
+from models.replay import ReplayParams
+from models.seasonal_naive import SeasonalNaiveParams
+from pipelines.adapters.prometheus import PrometheusParams
+from pipelines.errors import ConfigError
+from pipelines.report_data import ReportParams
+
+__all__ = ["CONFIG_DIR", "Settings", "load_settings"]
+
+_HERE = Path(__file__).parent
+# In a wheel the data lies inside the package; in a checkout it is the folder beside it.
+CONFIG_DIR = _HERE / "config" if (_HERE / "config").is_dir() else _HERE.parent / "config"
+
+ForecasterName = Literal["seasonal_naive", "seasonal_median", "prophet"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SourceSettings(_Section):
+    """Where metrics come from."""
+
+    kind: Literal["prometheus", "files"] = "prometheus"
+    url: str = "http://127.0.0.1:9090"
+    cluster: str = "default"
+    """Name of the cluster where the series carry no ``cluster`` label."""
+    catalog: str = "prometheus"
+    """A file of config/metrics by name, or a path to one of your own."""
+    metrics: tuple[str, ...] = ()
+    """Only these metrics of the catalog; empty means all that have a query."""
+    headers: dict[str, str] = Field(default_factory=dict, repr=False)
+    """Sent with every request, e.g. a tenant or a token; never logged."""
+    timeout_s: float = Field(default=60, gt=0)
+    reread_s: float = Field(default=3600, ge=0)
+    """How far back from the store's end a run reads again, for samples that came late."""
+    paths: tuple[str, ...] = ()
+    """For kind ``files``: Parquet or CSV files, or folders of them."""
+    prometheus: PrometheusParams = PrometheusParams()
+
+
+class StoreSettings(_Section):
+    """Where the tables are kept."""
+
+    path: str = "foretide-data"
+
+
+class TrackingSettings(_Section):
+    """Where models are logged; empty means an SQLite file and a folder inside the store."""
+
+    uri: str = ""
+    experiment: str = "foretide"
+    model_prefix: str = "foretide"
+
+
+class HistorySettings(_Section):
+    """How much of the past is read, and on which grid."""
+
+    days: float = Field(default=28, gt=0)
+    step_s: int | None = Field(default=None, gt=0, le=86400)
+    """Length of a step; nothing means the samples' own resolution."""
+
+
+class ForecastSettings(_Section):
+    """What is forecast, by which models, how far."""
+
+    horizon_h: float = Field(default=168, gt=0)
+    models: tuple[ForecasterName, ...] = get_args(ForecasterName)
+    valid_for_h: float = Field(default=26, gt=0)
+    """How long a published forecast may be used."""
+    seasonal_naive: SeasonalNaiveParams = SeasonalNaiveParams()
+    prophet: ProphetParams = ProphetParams()
+    champion: ChampionParams = ChampionParams()
+
+
+class DetectSettings(_Section):
+    """What is anomalous, and what becomes an incident."""
+
+    valid_for_h: float = Field(default=1, gt=0)
+    """How long a published score may be used."""
+    band: BandParams = BandParams()
+    isolation_forest: IsolationForestParams = IsolationForestParams()
+    memory_slope: MemorySlopeParams = MemorySlopeParams()
+    leak_every_s: int = Field(default=3600, gt=0)
+    """How often leaks are judged when a longer stretch is scored in one run."""
+    regroup_h: float = Field(default=24, gt=0)
+    """How far back scores are read again, so that an incident is told of once."""
+    incidents: IncidentParams = IncidentParams()
+
+
+class PrescaleSettings(_Section):
+    """From forecasts to floors."""
+
+    capacity: CapacityParams = CapacityParams()
+    plan: PlanParams = PlanParams()
+    replay: ReplayParams = ReplayParams()
+
+
+class EvaluateSettings(_Section):
+    """Over which time a run is held against what came."""
+
+    window_days: float = Field(default=7, gt=0)
+
+
+class ShardSettings(_Section):
+    """How work is cut; results do not depend on it."""
+
+    workloads: int = Field(default=500, gt=0)
+    """Workloads a task."""
+    workers: int = Field(default=2, gt=0)
+    """Tasks at once."""
+    max_failed_share: float = Field(default=0.0, ge=0, le=1)
+    """A run is red when a larger share of its shards failed."""
+
+
+class Settings(BaseSettings):
+    """The whole configuration."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="FORETIDE_", env_nested_delimiter="__"
+    )
+
+    source: SourceSettings = SourceSettings()
+    store: StoreSettings = StoreSettings()
+    tracking: TrackingSettings = TrackingSettings()
+    history: HistorySettings = HistorySettings()
+    calendars: tuple[Calendar, ...] = ()
+    quality: QualityParams = QualityParams()
+    forecast: ForecastSettings = ForecastSettings()
+    detect: DetectSettings = DetectSettings()
+    prescale: PrescaleSettings = PrescaleSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    report: ReportParams = ReportParams()
+    report_days: float = Field(default=14, gt=0)
+    """How much of the past the report charts."""
+    shards: ShardSettings = ShardSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def load_settings(path: str | Path | None = None) -> Settings:
+    """Read and check the configuration.
+
+    Parameters
+    ----------
+    path
+        A YAML file; nothing means the defaults.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, or a key or value is wrong; the text names every one of them.
+    """
+    data = _read_yaml(Path(path)) if path is not None else {}
+    try:
+        return Settings(**data)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, path)) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected sections like `source:`, got {type(data).__name__}")
+    return data  # pyright: ignore[reportUnknownVariableType]
+
+
+def _explain(error: ValidationError, path: str | Path | None) -> str:
+    where = path or "configuration"
+    problems: list[str] = []
+    for item in error.errors(include_url=False):
+        key = ".".join(str(part) for part in item["loc"])
+        if item["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
+            problems.append(f"unknown key {key!r}{_similar(item['loc'])}")
+        else:
+            shown = "" if "headers" in item["loc"] else f", got {item['input']!r}"
+            problems.append(f"{key}: {item['msg'].removeprefix('Value error, ')}{shown}")
+    return f"{where}: " + "; ".join(problems)
+
+
+def _similar(loc: tuple[int | str, ...]) -> str:
+    section: Any = Settings
+    for part in loc[:-1]:
+        fields: dict[str, Any] = _fields(section)
+        section = fields.get(str(part))
+    close = difflib.get_close_matches(str(loc[-1]), _fields(section), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else f"; known: {', '.join(_fields(section))}"
+
+
+def _fields(section: Any) -> dict[str, Any]:
+    if section is None:
+        return {}
+    models: dict[str, Any] | None = getattr(section, "model_fields", None)
+    if models is not None:
+        return {name: info.annotation for name, info in models.items()}
+    return dict(getattr(section, "__annotations__", {}))

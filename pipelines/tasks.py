@@ -1,0 +1,86 @@
+"""How a flow's body runs its tasks: as Prefect tasks inside a flow run, on plain threads outside
+one.
+
+One code path serves the command line, notebooks and deployments. What a task does is the same
+either way; only who watches it differs. Failures are collected and counted, never lost: a flow
+whose task failed may not be green by accident.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast
+
+from prefect import Task
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from pipelines.errors import ForetideError
+
+__all__ = ["Shards", "call", "run_shards", "threads"]
+
+R = TypeVar("R")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Shards(Generic[R]):
+    """What came back: the results of the shards that worked, one line for each that did not."""
+
+    results: tuple[R, ...]
+    failed: tuple[str, ...]
+
+
+def threads(max_workers: int = 4) -> TaskRunner[PrefectFuture[Any]]:
+    """A bounded thread pool for a flow's tasks; Prefect's default has no bound."""
+    return cast("TaskRunner[PrefectFuture[Any]]", ThreadPoolTaskRunner(max_workers=max_workers))
+
+
+def call(task: Task[Any, R], *args: Any) -> R:
+    """Run one task and give its result; its error is the flow's error."""
+    return task(*args) if FlowRunContext.get() else task.fn(*args)
+
+
+def run_shards(
+    task: Task[Any, R], shards: Sequence[Any], *, workers: int, max_failed_share: float
+) -> Shards[R]:
+    """Run one task a shard, some at once, and account for every one of them.
+
+    Raises
+    ------
+    ForetideError
+        A larger share than ``max_failed_share`` failed. If they all failed alike because of
+        something the user can mend, that error itself is raised.
+    """
+    if FlowRunContext.get():
+        futures: list[PrefectFuture[R]] = [task.submit(shard) for shard in shards]
+        outcomes = [_settled(f) for f in futures]
+    else:
+        with ThreadPoolExecutor(max_workers=workers) as pool:
+            outcomes = [_outcome(f) for f in [pool.submit(task.fn, shard) for shard in shards]]
+    errors = [o for o in outcomes if isinstance(o, BaseException)]
+    for error in errors:
+        _log.error("%s: a shard failed", task.name, exc_info=error)
+    if errors and len(errors) > max_failed_share * len(shards):
+        if isinstance(errors[0], ForetideError):
+            raise errors[0]
+        raise ForetideError(
+            f"{task.name}: {len(errors)} of {len(shards)} shards failed, "
+            f"first: {type(errors[0]).__name__}: {errors[0]}"
+        ) from errors[0]
+    results = tuple(o for o in outcomes if not isinstance(o, BaseException))
+    return Shards(results, tuple(f"{type(e).__name__}: {e}" for e in errors))
+
+
+def _settled(future: PrefectFuture[R]) -> R | BaseException:
+    future.wait()
+    return future.result(raise_on_failure=False)
+
+
+def _outcome(future: Future[R]) -> R | BaseException:
+    error = future.exception()
+    return error if error is not None else future.result()

@@ -1,0 +1,196 @@
+"""Leaks that are made and found again, harmless growth that must stay quiet, and two real servers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.panel import Panel
+from models.memory_slope import LEAK_COLUMNS, MemorySlope, MemorySlopeParams, prefer_rss
+
+START = pd.Timestamp("2026-05-04", tz="UTC")
+STEP = pd.Timedelta(5, "min")
+DAY = 288
+WEEKS = 3
+N = WEEKS * 7 * DAY
+HOURLY = pd.date_range(START + pd.Timedelta(14, "D"), periods=168, freq="1h")
+AGING = Path(__file__).parents[2].parent / "shared" / "data" / "memory_aging.parquet"
+GIB = 2.0**30
+
+
+@dataclass
+class Made:
+    """A made-up series: resource and what is beside it, each (N,); the step of its out-of-memory kill."""
+
+    x: np.ndarray
+    load: np.ndarray
+    restarts: np.ndarray
+    deploys: np.ndarray
+    limit: float = GIB
+    killed: int | None = None
+    onset: int = 0
+
+
+def weekly(rng: np.random.Generator) -> np.ndarray:
+    hour = np.arange(N) / 12 % 24
+    weekend = (np.arange(N) // DAY) % 7 >= 5
+    day = np.exp(-0.5 * ((hour - rng.uniform(10, 15)) / 3.5) ** 2)
+    return 100 * (0.2 + day * np.where(weekend, 0.4, 1.0)) * np.exp(rng.normal(0, 0.05, N))
+
+
+def wander(rng: np.random.Generator, rho: float = 0.9) -> np.ndarray:
+    shocks = rng.normal(0, np.sqrt(1 - rho * rho), N)
+    out = np.zeros(N)
+    for i in range(1, N):
+        out[i] = rho * out[i - 1] + shocks[i]
+    return out
+
+
+def clean(rng: np.random.Generator) -> Made:
+    load = weekly(rng)
+    x = 0.3 + rng.uniform(0, 0.3) * load / 120 + 0.01 * wander(rng)
+    return Made(x * GIB, load, np.zeros(N), np.ones(N))
+
+
+def sawtooth(rng: np.random.Generator, period_h: float) -> np.ndarray:
+    return rng.uniform(0.05, 0.2) * ((np.arange(N) / 12 / period_h + rng.random()) % 1)
+
+
+def leaking(rng: np.random.Generator, take_h: float) -> Made:
+    """Grows from its onset in week 3 on and reaches the limit after take_h."""
+    made = clean(rng)
+    if rng.random() < 0.3:
+        made.x += sawtooth(rng, rng.uniform(0.3, 1.5)) * GIB
+    onset = 14 * DAY + int(rng.integers(0, DAY))
+    since = np.maximum(np.arange(N) - onset, 0) / 12
+    if rng.random() < 0.5:
+        made.restarts[onset:] = 1
+    made.x += since * (made.limit - made.x[onset : onset + 12].mean()) / take_h
+    over = np.flatnonzero(made.x >= made.limit)
+    made.onset, made.killed = onset, int(over[0]) if len(over) else None
+    if made.killed is not None:
+        made.x[made.killed :] = 0.3 * GIB
+        made.restarts[made.killed :] += 1
+    return made
+
+
+def harmless(kind: str, rng: np.random.Generator) -> Made:
+    made = clean(rng)
+    at = 14 * DAY + int(rng.integers(0, 5 * DAY))
+    since = np.maximum(np.arange(N) - at, 0) / 12
+    match kind:
+        case "weekly" | "no_load":
+            pass
+        case "warm_up":
+            made.deploys[at:] = 2
+            made.x -= 0.2 * GIB * np.exp(-since / rng.uniform(0.5, 6)) * (since > 0)
+        case "page_cache":
+            made.deploys[at:] = 2
+            made.x -= (
+                rng.uniform(0.1, 0.25) * GIB * np.exp(-since / rng.uniform(4, 20)) * (since > 0)
+            )
+        case "new_cache":
+            made.deploys[at:] = 2
+            made.x += rng.uniform(0.1, 0.3) * GIB * (1 - np.exp(-since / rng.uniform(4, 20)))
+        case "sawtooth":
+            made.x += sawtooth(rng, rng.uniform(0.3, 8)) * GIB
+        case "step":
+            made.x += rng.uniform(0.05, 0.3) * GIB * (since > 0)
+            made.x += rng.uniform(0.05, 0.1) * GIB * (since > 3)
+        case "restarts":
+            made.restarts = np.cumsum(rng.random(N) < 1 / DAY).astype(float)
+    if kind == "no_load":
+        made.load = np.full(N, np.nan)
+    return made
+
+
+def detect(series: list[Made], issued: pd.DatetimeIndex = HOURLY, n: int = N) -> pd.DataFrame:
+    found = findings(series, issued, n)
+    assert len(found.leaks["workload"].unique()) + len(found.skipped) == len(series)
+    return found.leaks
+
+
+def findings(series: list[Made], issued: pd.DatetimeIndex, n: int = N):
+    keys = pd.DataFrame(
+        {"workload": [f"w{i:04d}" for i in range(len(series))], "metric": "memory_rss_bytes"}
+    )
+    panel = Panel(keys, START, STEP, np.array([m.x[:n] for m in series]))
+    limit = np.array([np.full(n, m.limit) for m in series])
+    load, restarts, deploys = (
+        np.array([getattr(m, name)[:n] for m in series]) for name in ("load", "restarts", "deploys")
+    )
+    return MemorySlope().detect(
+        panel, limit=limit, load=load, restarts=restarts, deploys=deploys, issued=issued
+    )
+
+
+def lead_h(leaks: pd.DataFrame, made: Made) -> float:
+    """Hours between the first warning after the onset and the kill; nan without one."""
+    at = leaks.loc[leaks["score"] >= 1, "issued_at"]
+    kill, onset = START + made.killed * STEP, START + made.onset * STEP
+    at = at[(at >= onset) & (at < kill)]
+    return (kill - at.min()) / pd.Timedelta(1, "h") if len(at) else np.nan
+
+
+@pytest.fixture(scope="module")
+def leaks() -> list[tuple[Made, pd.DataFrame]]:
+    rng = np.random.default_rng(7)
+    made = [leaking(rng, take_h) for take_h in np.geomspace(13, 130, 40)]
+    made = [m for m in made if m.killed is not None and m.killed - m.onset >= 12 * 12]
+    found = detect(made)
+    by = dict(list(found.groupby(found["workload"].astype(str))))
+    return [(m, by[f"w{i:04d}"]) for i, m in enumerate(made)]
+
+
+def test_nine_of_ten_leaks_are_seen_six_hours_before_the_limit(leaks):
+    assert len(leaks) >= 30
+    assert np.mean([lead_h(rows, m) >= 6 for m, rows in leaks]) >= 0.9
+
+
+def test_four_of_five_intervals_hold_the_moment_of_the_kill(leaks):
+    shares = []
+    for made, rows in leaks:
+        kill = START + made.killed * STEP
+        rows = rows[
+            (rows["score"] >= 1)
+            & (rows["issued_at"] >= START + made.onset * STEP)
+            & (rows["issued_at"] < kill)
+        ]
+        left = (kill - rows["issued_at"]).dt.total_seconds()
+        inside = (left >= rows["time_to_limit_p10_s"]) & (left <= rows["time_to_limit_p90_s"])
+        shares += inside.tolist()
+    assert np.mean(shares) >= 0.8
+
+
+@pytest.mark.parametrize(
+    "kind", ["weekly", "no_load", "warm_up", "page_cache", "sawtooth", "step", "restarts"]
+)
+def test_harmless_growth_is_no_leak(kind):
+    rng = np.random.default_rng(11)
+    found = detect([harmless(kind, rng) for _ in range(30)])
+    assert len(found)
+    assert not found.loc[found["score"] >= 1, "workload"].nunique()
+
+
+@pytest.mark.skipif(not AGING.exists(), reason="memory_aging.parquet is not beside the repository")
+def test_two_real_servers_age():
+    samples = pd.read_parquet(AGING).rename(columns={"name": "workload"})
+    for name, rows in samples.groupby("workload", observed=True):
+        wide = Panel.from_frame(rows[rows["metric"].isin(["memory_used_bytes", "memory_limit_bytes"])])
+        used = wide.of("memory_used_bytes")
+        absent = np.full(used.values.shape, np.nan)
+        found = MemorySlope().detect(
+            used,
+            limit=wide.matrix("memory_limit_bytes", [name]),
+            load=absent,
+            restarts=absent,
+            deploys=absent,
+            issued=pd.date_range(used.start.ceil("h"), used.end, freq="1h"),
+        )
+        assert (found.leaks["score"] >= 1).any()

@@ -1,0 +1,114 @@
+"""Manifests: the same plan gives the same text, and no name becomes a path or markup."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.frames import workload_id
+from models.plan import Floor, Placeholder, Plan
+from pipelines.manifests import ManifestParams, dns_label, render
+
+AT = pd.Timestamp("2026-06-08T08:50", tz="UTC")
+# machines are shared: time is no law
+law = settings(deadline=None)
+LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+
+
+def floor(workload="prod/shop/Deployment/checkout", hpa="checkout", **changes):
+    hour = pd.Timedelta(1, "h")
+    made = Floor(workload, hpa, 2, 2, 8, AT, AT + hour, "act", "carries the 95% quantile")
+    return replace(made, **changes)
+
+
+def plan_of(*actions, mode="act"):
+    return Plan(AT.floor("D"), AT.ceil("D"), mode, actions, ())
+
+
+ROOM = Placeholder(
+    "prod", 0, 3, 0.5, 2.0**30, AT - pd.Timedelta(5, "min"), AT, "act", "nodes for 1.5 cores"
+)
+
+
+def test_a_plan_as_manifests(snapshot):
+    files = render(plan_of(ROOM, floor()))
+    assert "".join(f"--- {name}\n{text}" for name, text in files.items()) == snapshot
+
+
+def test_hostile_names_as_manifests(snapshot):
+    hostile = workload_id("../../etc", "Shop & <b>", "Deployment", "a: {b}\n---\nkind: Secret")
+    files = render(plan_of(floor(hostile, "a: {b}\n---\nkind: Secret")))
+    assert "".join(f"--- {name}\n{text}" for name, text in files.items()) == snapshot
+
+
+names = st.text(min_size=0, max_size=300)
+
+
+@law
+@given(cluster=names, namespace=names, name=names)
+def test_any_name_gives_one_safe_file_and_one_object(cluster, namespace, name):
+    workload = workload_id(cluster, namespace, "Deployment", name)
+    (entry,) = render(plan_of(floor(workload, name))).items()
+    assert re.fullmatch(r"[-_.A-Za-z0-9]+\.yaml", entry[0])
+    assert len(entry[0]) < 256
+    (body,) = yaml.safe_load_all(entry[1])
+    assert re.fullmatch(rf"{LABEL}(\.{LABEL})*", body["metadata"]["name"])
+    assert re.fullmatch(LABEL, body["metadata"]["namespace"])
+    assert body["spec"] == {"minReplicas": 8}
+
+
+@law
+@given(name=names)
+def test_a_made_up_name_is_a_label_and_a_good_one_stays(name):
+    safe = dns_label(name)
+    assert re.fullmatch(LABEL, safe)
+    assert len(safe) <= 63
+    assert dns_label(safe) == safe
+
+
+@law
+@given(one=names, other=names)
+def test_two_workloads_never_share_a_file(one, other):
+    actions = [floor(workload_id("c", "n", "Deployment", w), w) for w in (one, other)]
+    assert len(render(plan_of(*actions))) == (1 if one == other else 2)
+
+
+def test_a_shadow_plan_says_so_in_every_file():
+    for text in list(render(plan_of(ROOM, floor(), mode="shadow")).values())[1:]:
+        assert yaml.safe_load(text)["metadata"]["annotations"]["foretide.dev/mode"] == "shadow"
+
+
+def test_placeholders_yield_to_every_pod_and_end_at_once():
+    files = {n: yaml.safe_load(t) for n, t in render(plan_of(ROOM)).items()}
+    priority, deployment = files.values()
+    assert (priority["value"], priority["preemptionPolicy"]) == (-10, "Never")
+    pod = deployment["spec"]["template"]["spec"]
+    assert pod["priorityClassName"] == priority["metadata"]["name"]
+    assert pod["terminationGracePeriodSeconds"] == 0
+    assert pod["containers"][0]["resources"]["requests"] == {"cpu": "500m", "memory": "1073741824"}
+    selector = deployment["spec"]["selector"]["matchLabels"]
+    assert selector.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_numbers_stay_plain_yaml():
+    (text,) = render(plan_of(floor(after=int(np.int64(9))))).values()
+    assert "minReplicas: 9\n" in text
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("priority", 0),
+        ("pause_image", "a b"),
+        ("placeholder_namespace", "../x"),
+        ("priority_class", ""),
+    ],
+)
+def test_a_knob_without_meaning_is_refused_by_name(key, value):
+    with pytest.raises(ValueError, match=f"manifests: {key} must"):
+        ManifestParams(**{key: value})

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.report import render_report
+
+_SAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "report_sample.py"))
+AS_OF, WORKLOADS, LEAKY, sample = (_SAMPLE[n] for n in ("AS_OF", "WORKLOADS", "LEAKY", "sample"))
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render_report(sample())
+
+
+def charts(html: str) -> list[dict[str, Any]]:
+    found = re.findall(r'<script type="application/json" id="w\d+">(.*?)</script>', html, re.S)
+    return [json.loads(text) for text in found]
+
+
+def values(trace: dict[str, Any]) -> list[float | None]:
+    if "r" not in trace:
+        return trace["v"]
+    pairs = zip(trace["r"][::2], trace["r"][1::2], strict=True)
+    return [value for value, count in pairs for _ in range(count)]
+
+
+def chart_of(html: str, workload: str) -> dict[str, Any]:
+    return next(c for c in charts(html) if c["full"] == workload)
+
+
+def traces(chart: dict[str, Any], title: str, role: str) -> list[dict[str, Any]]:
+    row = next(i for i, r in enumerate(chart["rows"]) if r["title"] == title)
+    return [t for t in chart["traces"] if t["row"] == row and t["role"] == role]
+
+
+def section(html: str, name: str) -> str:
+    return first(rf'(<section id="{name}".*?</section>)', html)
+
+
+def first(pattern: str, html: str) -> str:
+    found = re.search(pattern, html, re.S)
+    assert found, pattern
+    return found[1]
+
+
+# ---- what it says
+
+
+def test_urgent_holds_open_incidents_before_leaks_and_nothing_that_is_over(page: str):
+    urgent = section(page, "urgent")
+    assert urgent.index("payments answers slowly") < urgent.index("limit in <b>41 h</b>")
+    assert "search lost" not in urgent
+    assert "search lost" in section(page, "incidents")
+
+
+def test_leak_of_several_days_is_one_row_with_its_first_sight(page: str):
+    table = section(page, "leaks")
+    assert table.count("<tr>") == 2
+    assert "Fri 5 Jun 20:00" in table
+    assert "41 h" in table
+
+
+def test_time_to_limit_counts_from_the_report_not_from_the_finding():
+    data = sample()
+    html = render_report(dataclasses.replace(data, leaks=data.leaks.iloc[1:2]))
+    assert "limit in <b>41 h</b>" in html  # 65 h, found 24 h ago
+
+
+def test_leak_that_scores_below_one_is_none():
+    data = sample()
+    html = render_report(dataclasses.replace(data, leaks=data.leaks.assign(score=0.9)))
+    assert "No leak was found" in html
+
+
+def test_only_rising_floors_of_the_next_hours_are_shown():
+    data = sample()
+    row = data.plan[0]
+    late = {
+        **row,
+        "ts_from": AS_OF + pd.Timedelta(hours=30),
+        "ts_to": AS_OF + pd.Timedelta(hours=31),
+    }
+    over = {**row, "ts_from": AS_OF - pd.Timedelta(hours=3), "ts_to": AS_OF}
+    flat = {**row, "floor_to": row["floor_from"]}
+    shown = section(render_report(dataclasses.replace(data, plan=[late, over, flat])), "next")
+    assert "No floor has to rise" in shown
+    shown = section(render_report(dataclasses.replace(data, plan=[row, late])), "next")
+    assert shown.count("<tr>") == 2
+    assert "06:30" in shown
+
+
+def test_newer_forecast_takes_over_where_it_begins():
+    data = sample()
+    later = data.forecasts[data.forecasts["issued_at"] == AS_OF]
+    day = pd.Timedelta(days=1)
+    early = later.assign(issued_at=AS_OF - day, ts=later["ts"] - day)
+    both = dataclasses.replace(data, forecasts=pd.concat([later, early]))
+    lines = traces(chart_of(render_report(both), WORKLOADS[0]), "Requests", "median")
+    assert [len(values(line)) for line in lines] == [24, 168]
+
+
+def test_chart_rows_share_one_axis_and_hold_what_was_asked_for(page: str):
+    leaky = chart_of(page, LEAKY)
+    assert [r["title"] for r in leaky["rows"]] == [
+        "Requests", "CPU", "Replicas", "Memory (working set)"]  # fmt: skip
+    roles = {t["role"] for t in leaky["traces"]}
+    assert roles >= {"actual", "median", "low", "high", "required", "floor", "limit", "leak"}
+    assert leaky["deploys"] == [int((AS_OF - pd.Timedelta(hours=90)).timestamp() * 1000)]
+    assert leaky["rows"][3]["unit"] == "GiB"
+
+
+def test_anomaly_of_a_metric_without_a_row_gets_a_row_of_its_own(page: str):
+    marks = traces(chart_of(page, _SAMPLE["SLOW"]), "Latency p99", "anomaly")[0]
+    assert len(marks["x"]) == len(marks["v"]) == len(marks["text"]) == 5
+    assert min(marks["v"]) > 0.8
+
+
+def test_anomaly_of_the_workload_as_a_whole_is_marked_on_its_demand():
+    data = sample()
+    ts = AS_OF - pd.Timedelta(hours=5)
+    row = {"workload": WORKLOADS[0], "metric": "all", "ts": ts, "detector": "isolation_forest",
+           "score": 2.0, "value": np.nan, "reason": ""}  # fmt: skip
+    html = render_report(dataclasses.replace(data, scores=pd.DataFrame([row])))
+    mark = traces(chart_of(html, WORKLOADS[0]), "Requests", "anomaly")[0]
+    actual = data.history.matrix("requests_per_second", [WORKLOADS[0]])[0, -5]
+    assert mark["v"] == [pytest.approx(actual, rel=1e-3)]
+
+
+def test_champion_is_held_against_the_bar(page: str):
+    models = section(page, "models")
+    assert "5 of 5" in models
+    assert models.count("the bar</span>") == 1
+
+
+def test_figures_are_shown_as_they_were_worded(page: str):
+    assert "median 31 h before the limit" in section(page, "figures")
+
+
+def test_skips_of_a_workload_without_data_are_in_the_fleet(page: str):
+    assert "prod/shop/CronJob/nightly" in section(page, "workloads")
+    assert "9 % of the window was measured" in section(page, "skips")
