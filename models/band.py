@@ -67,8 +67,9 @@ class BandParams:
     """Training points without which a series has no band."""
     missing_steps: int = 3
     """Samples in a row that are due and absent before their absence is an anomaly."""
-    due_share: float = 0.9
-    """A sample is due in an hour of the week when so many were there in training."""
+    due_share: float = 0.7
+    """A sample is due in an hour of the week when such a share was there in training; a holiday
+    blanked in four weeks leaves 0.75."""
     own_score: float = 2.0
     """Score of missing samples, and the least one of a drop to zero."""
     shift_h: float = 3.0

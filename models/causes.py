@@ -1,7 +1,8 @@
 """Ranked causes: which metric of which workload changed most, in words that a person can check.
 
-A change is measured against the metric's own spread before, as in BARO (Pham et al., 2024), so that bytes and
-megabytes rank alike. The spread has a floor relative to the level: a flat metric does not win by a hair.
+A change is measured against the metric's own spread before, as in BARO (Pham et al., 2024), so that
+bytes and megabytes rank alike. The spread has a floor relative to the level: a flat metric does not
+win by a hair.
 """
 
 from __future__ import annotations
@@ -9,7 +10,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-__all__ = ["CAUSE_COLUMNS", "explained_by_callees", "measure_changes", "rank_causes"]
+__all__ = [
+    "CAUSE_COLUMNS",
+    "changed_in_words",
+    "explained_by_callees",
+    "measure_changes",
+    "rank_causes",
+]
 
 CAUSE_COLUMNS = ("workload", "metric", "score", "evidence")
 _IQR_OF_NORMAL = 1.349
@@ -19,8 +26,9 @@ _FLOOR_SHARE = 0.05
 def measure_changes(before: pd.DataFrame, after: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Robust change of each group that was measured before and after.
 
-    ``before`` and ``after`` hold the columns ``by`` and ``value``. The result has ``by``, ``was``, ``became`` (medians)
-    and ``score``: |became - was| over the spread before (IQR / 1.349, at least 5 % of the level): free of the unit.
+    ``before`` and ``after`` hold the columns ``by`` and ``value``. The result has ``by``, ``was``,
+    ``became`` (medians) and ``score``: |became - was| over the spread before (IQR / 1.349, at least
+    5 % of the level): free of the unit.
     """
     old = before.groupby(by, observed=True)["value"].quantile([0.25, 0.5, 0.75]).unstack()
     new = after.groupby(by, observed=True)["value"].median()
@@ -38,15 +46,17 @@ def measure_changes(before: pd.DataFrame, after: pd.DataFrame, by: list[str]) ->
 def rank_causes(
     before: pd.DataFrame, after: pd.DataFrame, edges: pd.DataFrame | None = None, limit: int = 5
 ) -> pd.DataFrame:
-    """What changed most between two frames ``workload, metric, ts, value``: ``CAUSE_COLUMNS``, best first.
+    """What changed most between two frames ``workload, metric, ts, value``: ``CAUSE_COLUMNS``, best
+    first.
 
-    With ``edges`` (``caller, callee``) a changed workload whose callee changed as well ranks below it: trouble
-    travels from the callee to its callers. At most ``limit`` rows. Any change of a metric's unit leaves order and scores alone.
+    With ``edges`` (``caller, callee``) a changed workload whose callee changed as well ranks below
+    it: trouble travels from the callee to its callers. At most ``limit`` rows. A change of a
+    metric's unit leaves order and scores alone.
     """
     changes = measure_changes(before, after, ["workload", "metric"])
     if changes.empty:
         return pd.DataFrame(columns=list(CAUSE_COLUMNS))
-    changes["evidence"] = evidence(changes)
+    changes["evidence"] = changed_in_words(changes)
     best = changes.groupby("workload", observed=True)["score"].max()
     moved = pd.Series(0, index=best.index[best >= 3].astype(str))
     blamed = explained_by_callees(moved, edges)
@@ -63,17 +73,20 @@ def explained_by_callees(started: pd.Series, edges: pd.DataFrame | None) -> set[
         return set()
     calls = edges[edges["caller"].isin(started.index) & edges["callee"].isin(started.index)]
     calls = calls[calls["caller"] != calls["callee"]]
-    first = started.reindex(calls["callee"]).to_numpy() <= started.reindex(calls["caller"]).to_numpy()
+    first = (
+        started.reindex(calls["callee"]).to_numpy() <= started.reindex(calls["caller"]).to_numpy()
+    )
     return set(calls.loc[first, "caller"])
 
 
-def evidence(changes: pd.DataFrame) -> list[str]:
+def changed_in_words(changes: pd.DataFrame) -> pd.Series:
     """``error_ratio ×9 from 0.2% to 1.8%`` for each row of ``metric, was, became``."""
-    return [
+    said = [
         f"{row.metric} {_factor(row.was, row.became)}"
         f"from {_in_unit(str(row.metric), row.was)} to {_in_unit(str(row.metric), row.became)}"
         for row in changes.itertuples()
     ]
+    return pd.Series(said, index=changes.index, dtype="str")
 
 
 def _factor(was: float, became: float) -> str:

@@ -1,9 +1,10 @@
-"""Leaks: resources that keep growing after load, time of day, restarts and warm-up are accounted for.
+"""Leaks: what keeps growing after load, time of day, restarts and warm-up are accounted for.
 
-One row a series and issue moment, from samples that were complete by then. Several windows are judged, short ones for
-fast leaks, and the one that says most is reported. A score of 1 or more is a leak: the trend is significant (Mann–Kendall
-with the variance of an autocorrelated series), spread over the window (no step), not dying out (no warm-up curve), higher than
-the lifetime has been (no cycle), and it matters (the limit within the horizon, or days of steady growth).
+One row a series and issue moment, from samples that were complete by then. Several windows are
+judged, short ones for fast leaks, and the one that says most is reported. A score of 1 or more is a
+leak: the trend is significant (as an autocorrelated series can be), spread over the window (no
+step), not dying out (no warm-up curve), above what the workload was before (no cycle, no refill),
+and it matters (the limit within the horizon, or days of steady growth).
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from models.slope_kernels import OUTPUTS, judge_series
 __all__ = ["LEAK_COLUMNS", "LeakFindings", "MemorySlope", "MemorySlopeParams", "prefer_rss"]
 
 LEAK_COLUMNS = (
-    "workload", "metric", "issued_at", "slope_per_h", "slope_per_h_lower", "slope_per_h_upper", "value", "limit",
-    "time_to_limit_p10_s", "time_to_limit_p50_s", "time_to_limit_p90_s", "score",
+    "workload", "metric", "issued_at", "slope_per_h", "slope_per_h_lower", "slope_per_h_upper",
+    "value", "limit", "time_to_limit_p10_s", "time_to_limit_p50_s", "time_to_limit_p90_s", "score",
 )  # fmt: skip
 _RSS, _WORKING_SET = "memory_rss_bytes", "memory_working_set_bytes"
 _CAUTION = 0.25  # part of the halves' uncertainty that counts against a leak
@@ -38,7 +39,7 @@ class MemorySlopeParams:
     minimum_h: float = 3.0
     """Shortest stretch that is judged."""
     blind_h: float = 24.0
-    """Shortest stretch that is judged while neither load nor days of history tell a cycle from a leak."""
+    """The same while neither load nor days of history tell a cycle from a leak."""
     points: int = 36
     """Points in a window: the lower envelope of as many bins."""
     aggregate_s: float = 1800.0
@@ -52,7 +53,7 @@ class MemorySlopeParams:
     minimum_growth_share: float = 0.05
     """Alert line: growth over the window as a share of the value."""
     sustained_h: float = 72.0
-    """Growth that is far from its limit counts when it makes minimum_growth_share in a day or in this long."""
+    """Growth far from its limit counts too: minimum_growth_share in this time, seen over a day."""
     significance_z: float = 2.5
     """Alert line of the trend test, in standard deviations."""
     confirm_h: float = 1.0
@@ -82,7 +83,8 @@ class LeakFindings:
     Attributes
     ----------
     leaks : frame
-        ``LEAK_COLUMNS``; one row a series and issue moment that could be judged; score ≥ 1 is a leak.
+        ``LEAK_COLUMNS``; one row a series and issue moment that could be judged; score ≥ 1 is a
+        leak.
     skipped : frame
         ``workload, metric, reason`` of each series without any row in ``leaks``.
     """
@@ -95,6 +97,7 @@ class MemorySlope:
     """The leak detector; see the module's text."""
 
     def __init__(self, params: MemorySlopeParams | None = None) -> None:
+        """Take the knobs."""
         self.params = params or MemorySlopeParams()
 
     def detect(
@@ -114,8 +117,8 @@ class MemorySlope:
         resource
             What may leak, in its own unit.
         limit, load, restarts, deploys : float64, (n_series, n_steps)
-            Beside ``resource``, NaN where unknown: its bound (same unit), the demand that explains it, a counter of restarts,
-            and the stamp of the newest revision.
+            Beside ``resource``, NaN where unknown: its bound (same unit), the demand that explains
+            it, a counter of restarts, and the stamp of the newest revision.
         issued
             Moments of judgement, UTC. A row uses only steps that had ended by then.
 
@@ -130,17 +133,17 @@ class MemorySlope:
                 raise ValueError(
                     f"{name} must be {resource.values.shape} like the panel, got {values.shape}"
                 )
-        found = self._confirmed(resource, [np.ascontiguousarray(v) for v in beside.values()], issued)
+        found = self._confirmed(
+            resource, [np.ascontiguousarray(v) for v in beside.values()], issued
+        )
         judged = np.isfinite(found[:, :, OUTPUTS.index("score")])
         return LeakFindings(
             _rows(resource, issued, found, judged),
             self._skipped(resource, limit, judged.any(axis=1)),
         )
 
-    def _confirmed(
-        self, resource: Panel, beside: list[Floats], issued: pd.DatetimeIndex
-    ) -> Floats:
-        """Judge at each moment and confirm_h before; the lower score counts, (n_series, n_issues, n_outputs)."""
+    def _confirmed(self, resource: Panel, beside: list[Floats], issued: pd.DatetimeIndex) -> Floats:
+        """Judge at each moment and confirm_h before: the lower score counts."""
         ends = np.floor((issued - resource.start) / resource.step).to_numpy().astype(np.int64)
         back = max(round(pd.Timedelta(hours=self.params.confirm_h) / resource.step), 1)
         moments, at = np.unique(np.r_[ends, ends - back], return_inverse=True)
@@ -199,7 +202,7 @@ class MemorySlope:
 
 
 def prefer_rss(panel: Panel) -> Panel:
-    """Without the working set of a workload whose rss is there: the working set holds page cache that grows unharmed."""
+    """Without the working set where there is rss: it holds page cache, which may grow."""
     metric, workload = panel.keys["metric"], panel.keys["workload"]
     has_rss = workload.isin(workload[metric == _RSS])
     return panel.select(~((metric == _WORKING_SET) & has_rss).to_numpy())
@@ -209,7 +212,7 @@ def _rows(
     resource: Panel, issued: pd.DatetimeIndex, found: Floats, judged: NDArray[np.bool_]
 ) -> pd.DataFrame:
     series, issue = np.nonzero(judged)
-    cells = dict(zip(OUTPUTS, found[series, issue].T, strict=True))
+    cells: dict[str, Floats] = dict(zip(OUTPUTS, found[series, issue].T, strict=True))
     for name in [n for n in OUTPUTS if n.startswith("time_to_limit")]:
         cells[name.removesuffix("_h") + "_s"] = cells.pop(name) * 3600
     labels = {

@@ -30,17 +30,11 @@ _Problem = tuple[Floats, Floats, float, int, Floats, float, float]  # as in ``po
 
 _ROUNDS = 200
 _STEPS = 1000
-_STILL = (
-    1e-10  # relative change of the variance; the objective is flat there, so it moves by its square
-)
+_STILL = 1e-10  # relative change of the variance; the objective moves by its square
 _ROUNDING = 1e-15  # of the mean square: changes of the variance below it are not real
-_APART, _BETWEEN = (
-    1e-6,
-    8,
-)  # two modes differ by more than this; starts on the way from one to the other
-_PIVOT = (
-    1e-14  # a column that adds less than this share of its own square is already spanned: left out
-)
+_APART = 1e-6  # two modes are two if their variances differ by more than this share
+_BETWEEN = 8  # intervals between them, searched for further modes
+_PIVOT = 1e-14  # a column that adds less than this share of its own square is spanned by others
 
 
 def posterior_mode(

@@ -25,32 +25,9 @@ from models.seasonal_kernels import coming_season, season_residuals, spread_tabl
 __all__ = ["SeasonalMedian", "SeasonalNaive", "SeasonalNaiveParams"]
 
 _DAY_S = 86_400.0
-_BLOCK = (
-    256  # series in one go, so that the residuals of a large panel need not fit in memory at once
-)
-_PROBABILITIES = np.array(
-    [
-        0.001,
-        0.005,
-        0.01,
-        0.025,
-        0.05,
-        0.1,
-        0.2,
-        0.3,
-        0.4,
-        0.5,
-        0.6,
-        0.7,
-        0.8,
-        0.9,
-        0.95,
-        0.975,
-        0.99,
-        0.995,
-        0.999,
-    ]
-)
+_BLOCK = 256  # series in one go: the residuals of a large panel need not fit in memory
+_TAIL = np.array([0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4])
+_PROBABILITIES = np.concatenate([_TAIL, [0.5], 1 - _TAIL[::-1]])
 
 
 @dataclass(frozen=True, slots=True)

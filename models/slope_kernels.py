@@ -1,116 +1,58 @@
-"""Is it a leak? Trend, shape and time to the limit of one window of one series, compiled.
+"""Is it a leak? The windows of one series judged at each issue moment, compiled.
 
-Every test gives a ratio that is 1 at its alert line. Sources: Sen (1968) for the slope and its interval, Mann (1945) and
-Kendall for the trend, Yue and Wang (2004) for the variance of autocorrelated series.
+Every test gives a ratio that is 1 at its alert line; the least of them is the score.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
+from features.panel import Floats
 from models.slope_season import centred, coarse_bins, find_births, load_gains, time_of_day
+from models.slope_trend import (
+    CAP,
+    Z80,
+    autocorrelation,
+    hours_to,
+    interval,
+    lasting,
+    sen_slope,
+    spread_ratio,
+    step_ratio,
+)
 
 __all__ = ["OUTPUTS", "judge_series"]
 
 OUTPUTS = ("slope_per_h", "slope_per_h_lower", "slope_per_h_upper", "value",
            "time_to_limit_p10_h", "time_to_limit_p50_h", "time_to_limit_p90_h", "score", "limit")  # fmt: skip
-_CAP = 10.0
-_Z80 = 1.2816  # P10 to P90 of a normal
+Ints = NDArray[np.int64]
+Shapes = tuple[Floats, Floats]
+"""Resource and load, each bin minus its day: what ``time_of_day`` reads."""
+Window = tuple[Floats, Floats, Floats, Floats, bool]
+"""Bin numbers, lower envelope, its adjusted form, heights, whether the time of day is known."""
+Prior = tuple[Floats, Floats, float, int, int, int, float]
+"""The arguments of ``_prior_high``: worked out only when the rest speaks for a leak."""
 
 
 @njit(cache=True)
-def _sen_slope(t, y):
-    """Median slope of all pairs (Sen 1968)."""
-    n, k = len(y), 0
-    slopes = np.empty(n * (n - 1) // 2)
-    for i in range(n):
-        for j in range(i + 1, n):
-            slopes[k] = (y[j] - y[i]) / (t[j] - t[i])
-            k += 1
-    return np.median(slopes)
-
-
-@njit(cache=True)
-def _step_ratio(t, y):
-    """Squared error of the best single step over that of a line: above 1, a line describes growth better."""
-    n = len(y)
-    centre = t - t.mean()
-    level = y - y.mean()
-    total = (level * level).sum()
-    line = total - (centre * level).sum() ** 2 / (centre * centre).sum()
-    best, left = total, 0.0
-    for i in range(1, n):
-        left += level[i - 1]
-        best = min(best, total - left * left / i - left * left / (n - i))
-    return (best + 1e-12 * total) / (line + 1e-12 * total) if total > 0.0 else 0.0
-
-
-@njit(cache=True)
-def _spread_ratio(y, growth):
-    """Growth of the median sixth of the window over an even share of it; near 0 for one or two steps."""
-    lag = max(len(y) // 6, 1)
-    return np.median(y[lag:] - y[:-lag]) * (len(y) - 1) / lag / growth
-
-
-@njit(cache=True)
-def _interval(t, y, slope, rho):
-    """Slope per bin, its P10 and P90, and how many standard errors it is from 0.
-
-    The error and the degrees of freedom are those of as many independent points as the autocorrelated ones are worth
-    (Santer 2000).
-    """
-    n = len(y)
-    rest = y - slope * t
-    centre = t - t.mean()
-    free = max(n * (1.0 - rho) / (1.0 + rho) - 2.0, 1.0)
-    error = np.std(rest) * np.sqrt((free + 2.0) / free * (1.0 + rho) / (1.0 - rho) / (centre * centre).sum())
-    wide = _Z80 * (1.0 + 1.0 / free) * error
-    return slope, slope - wide, slope + wide, slope / error if error > 0.0 else np.sign(slope) * 1e6
-
-
-@njit(cache=True)
-def _memory(t, y, slope):
-    """Lag-1 autocorrelation around the line, corrected for its bias in short series, in [0, 0.9]."""
-    n = len(y)
-    rest = y - slope * t
-    rest = rest - rest.mean()
-    power = (rest * rest).sum()
-    rho = (rest[1:] * rest[:-1]).sum() / power if power > 0.0 else 0.0
-    return min(max((rho + 1.0 / n) / (1.0 - 4.0 / n), 0.0), 0.9)
-
-
-@njit(cache=True)
-def _lasting(early, late, hours, gap):
-    """Growth still to come if the slowing of the two halves goes on, over the gap to the limit."""
-    if late <= 0.0:
-        return 0.0
-    if late >= early:
-        return _CAP
-    tau = 0.5 * hours / np.log(early / late)
-    return late * np.exp(-0.25 * hours / tau) * tau / max(gap, 1e-300)
-
-
-@njit(cache=True)
-def _hours_to(level, slope, season, top, bin_h):
-    """First hour at which level + growth + the last day's season reaches ``top``; inf when there is no growth."""
-    if level >= top:
-        return 0.0
-    if slope <= 0.0:
-        return np.inf
-    for k in range(len(season)):
-        if level + slope * k * bin_h + season[k] >= top:
-            return k * bin_h
-    straight = (top - level - season.max()) / slope
-    return max(straight, len(season) * bin_h)
-
-
-@njit(cache=True)
-def _bins(x, load, end, span, n, gain, shapes, width, day):
+def _bins(
+    x: Floats,
+    load: Floats,
+    end: int,
+    span: int,
+    n: int,
+    gain: float,
+    shapes: Shapes,
+    width: int,
+    day: int,
+):
     """Window [end - span, end) in n bins.
 
-    Bin numbers, lower envelope without its load part, the same without what is usual at the time of day (when known
-    for every bin), heights of the bins, and whether it was known; empty bins are left out.
+    Bin numbers, lower envelope without its load part, the same without what is usual at the time
+    of day (when known for every bin), heights of the bins, and whether it was known; empty bins
+    are left out.
     """
     t, low, usual, height = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
     m = 0
@@ -132,8 +74,8 @@ def _bins(x, load, end, span, n, gain, shapes, width, day):
 
 
 @njit(cache=True)
-def _earlier_high(low, load, gain, first, last):
-    """90 % quantile of the load-adjusted lower envelope in coarse bins [first, last); -inf with few."""
+def _earlier_high(low: Floats, load: Floats, gain: float, first: int, last: int):
+    """90 % quantile of the load-adjusted envelope in coarse bins [first, last); -inf with few."""
     found, n = np.empty(max(last - first, 0)), 0
     for j in range(max(first, 0), last):
         value = low[j] - (gain * load[j] if gain > 0.0 else 0.0)
@@ -144,10 +86,14 @@ def _earlier_high(low, load, gain, first, last):
 
 
 @njit(cache=True)
-def _prior_high(low, load, gain, begin, start, day, healthy):
-    """The high that growth must pass to be no cycle and no refill: eight days, or this lifetime only.
+def _prior_high(
+    low: Floats, load: Floats, gain: float, begin: int, start: int, day: int, healthy: float
+):
+    """The high that growth must pass to be no cycle and no refill: eight days, or this lifetime
+    only.
 
-    Earlier lifetimes count while their high was healthy: one that died of the same leak says nothing.
+    Earlier lifetimes count while their high was healthy: one that died of the same leak says
+    nothing.
     """
     before = _earlier_high(low, load, gain, start - 8 * day, min(begin, start))
     within = _earlier_high(low, load, gain, max(begin, start - 8 * day), start)
@@ -155,8 +101,8 @@ def _prior_high(low, load, gain, begin, start, day, healthy):
 
 
 @njit(cache=True)
-def _season(load, gain, shapes, j, day, known):
-    """What load and time of day will add: the last week again, (7 * day,), or the last day while that is all there is."""
+def _season(load: Floats, gain: float, shapes: Shapes, j: int, day: int, known: bool):
+    """What load and time of day will add: the last week again, or the last day until there is one."""
     out = np.zeros(7 * day if j >= 7 * day else day)
     usual = np.zeros(day)
     if known:
@@ -173,26 +119,38 @@ def _season(load, gain, shapes, j, day, known):
 
 
 @njit(cache=True)
-def _effect(slope, hours, value, gap, early, late, knobs):
+def _effect(
+    slope: float, hours: float, value: float, gap: float, early: float, late: float, knobs: Floats
+):
     """Does it matter? Near the limit in time, or growing for days: the better of two ratios.
 
     slope: what is surely there, per hour; early, late: what the halves may have been, against us.
-    knobs: horizon_h, minimum_growth_share, sustained_h, significance_z, extrapolation, caution.
+    knobs: horizon_h, minimum_growth_share, sustained_h, significance_z, extrapolation, caution
+    (the part of the halves' uncertainty that counts against a leak).
     """
     share = slope * hours / (knobs[1] * max(abs(value), 1e-300))
     horizon = min(knobs[0], knobs[4] * hours)
     reach = min(share, horizon * slope / max(gap, 1e-300))
-    lasting = _lasting(early, late, hours, gap)
-    near = reach if lasting >= 1.0 else min(reach, lasting)
+    still = lasting(early, late, hours, gap)
+    near = reach if still >= 1.0 else min(reach, still)
     if hours < 24.0:
         return near
-    steady = late / (0.5 * early) if early > 0.0 else _CAP
+    steady = late / (0.5 * early) if early > 0.0 else CAP
     long = share / max(hours / knobs[2], 1.0)
     return max(near, long if steady >= 1.0 else min(long, steady))
 
 
 @njit(cache=True)
-def _score(window, prior, fit, rho, bin_h, value, gap, knobs):
+def _score(
+    window: Window,
+    prior: Prior,
+    fit: tuple[float, float, float, float],
+    rho: float,
+    bin_h: float,
+    value: float,
+    gap: float,
+    knobs: Floats,
+):
     """The least of significance, effect and shape; shape can only take away."""
     t, low, adjusted, _, _ = window
     slope, lower, _, z = fit
@@ -200,45 +158,54 @@ def _score(window, prior, fit, rho, bin_h, value, gap, knobs):
         return 0.0
     half = len(t) // 2
     t0, y0, t1, y1 = t[:half], adjusted[:half], t[half:], adjusted[half:]
-    early = _interval(t0, y0, _sen_slope(t0, y0), rho)
-    late = _interval(t1, y1, _sen_slope(t1, y1), rho)
-    e = (early[0] + knobs[5] * (early[2] - early[0])) / bin_h
-    l = (late[0] - knobs[5] * (late[0] - late[1])) / bin_h
+    early = interval(t0, y0, sen_slope(t0, y0), rho)
+    late = interval(t1, y1, sen_slope(t1, y1), rho)
+    first = (early[0] + knobs[5] * (early[2] - early[0])) / bin_h
+    last = (late[0] - knobs[5] * (late[0] - late[1])) / bin_h
     hours = (t[-1] - t[0] + 1.0) * bin_h
-    effect = _effect(lower / bin_h, hours, value, gap, e, l, knobs)
-    score = min(z / knobs[3], effect, _CAP)
+    effect = _effect(lower / bin_h, hours, value, gap, first, last, knobs)
+    score = min(z / knobs[3], effect, CAP)
     if score <= 0.0:
         return 0.0
     high = _prior_high(*prior)
     shape = min(
-        _step_ratio(t, adjusted),
-        _spread_ratio(adjusted, slope * len(t)) / 0.4,
+        step_ratio(t, adjusted),
+        spread_ratio(adjusted, slope * len(t)) / 0.4,
         (np.median(low[-3:]) - high) / (0.3 * slope * len(t)),
     )
     return max(score if shape >= 1.0 else min(score, shape), 0.0)
 
 
 @njit(cache=True)
-def _judge(window, season, prior, value, limit, bin_h, coarse_h, knobs):
+def _judge(
+    window: Window,
+    season: Floats,
+    prior: Prior,
+    value: float,
+    limit: float,
+    bin_h: float,
+    coarse_h: float,
+    knobs: Floats,
+):
     """One window: (slope, lower, upper per hour, p10, p50, p90 in hours, score)."""
     t, _, adjusted, height, _ = window
-    sen = _sen_slope(t, adjusted)
-    rho = _memory(t, adjusted, sen)
-    fit = _interval(t, adjusted, sen, rho)
+    sen = sen_slope(t, adjusted)
+    rho = autocorrelation(t, adjusted, sen)
+    fit = interval(t, adjusted, sen, rho)
     level = np.median(adjusted - fit[0] * t) + fit[0] * (t[-1] + 1.0)
     slope, lower, upper = fit[0] / bin_h, fit[1] / bin_h, fit[2] / bin_h
     usual, tall = np.median(height), np.quantile(height, 0.95)
-    away = _Z80 * np.std(adjusted - fit[0] * t)
-    p10 = _hours_to(level + away, upper, season, limit - tall, coarse_h)
-    p50 = max(_hours_to(level, slope, season, limit - usual, coarse_h), p10)
-    p90 = max(_hours_to(level - away, lower, season, limit - 0.5 * usual, coarse_h), p50)
+    away = Z80 * np.std(adjusted - fit[0] * t)
+    p10 = hours_to(level + away, upper, season, limit - tall, coarse_h)
+    p50 = max(hours_to(level, slope, season, limit - usual, coarse_h), p10)
+    p90 = max(hours_to(level - away, lower, season, limit - 0.5 * usual, coarse_h), p50)
     gap = limit - level - usual - season.max()
     score = _score(window, prior, fit, rho, bin_h, value, gap, knobs)
     return slope, lower, upper, p10, p50, p90, score
 
 
 @njit(cache=True)
-def _last_finite(values, end, reach):
+def _last_finite(values: Floats, end: int, reach: int):
     for i in range(end - 1, max(end - 1 - reach, -1), -1):
         if np.isfinite(values[i]):
             return values[i]
@@ -246,11 +213,24 @@ def _last_finite(values, end, reach):
 
 
 @njit(cache=True)
-def judge_series(x, limit, load, restarts, deploys, ends, spans, steps, points, step_h, knobs):
-    """Judge one series at every issue moment: (n_issues, len(OUTPUTS)), NaN where no window could be judged.
+def judge_series(
+    x: Floats,
+    limit: Floats,
+    load: Floats,
+    restarts: Floats,
+    deploys: Floats,
+    ends: Ints,
+    spans: Ints,
+    steps: tuple[int, ...],
+    points: int,
+    step_h: float,
+    knobs: Floats,
+):
+    """Judge one series at every issue moment: (n_issues, len(OUTPUTS)), NaN where none could be.
 
-    ends: steps known at each issue moment. spans: windows in steps, rising. steps: (warm, least, blind, stale, width,
-    lag, day) in steps, the last two in coarse bins of ``width`` steps.
+    ends: steps known at each issue moment. spans: windows in steps, rising. steps: (warm, least,
+    blind, stale, width, lag, day) in steps, the last two in coarse bins of ``width`` steps.
+    knobs: see ``_effect``.
     """
     warm, least, blind, stale, width, lag, day = steps
     births = find_births(x, limit, restarts, deploys, warm)
@@ -281,7 +261,8 @@ def judge_series(x, limit, load, restarts, deploys, ends, spans, steps, points, 
             ):
                 season = _season(mean_load, gain, shapes, j, day, window[4])
                 healthy = 0.85 * top - season.max()
-                prior = (low, mean_load, gain, begin // width + 1, (end - cut) // width, day, healthy)
+                born, start = begin // width + 1, (end - cut) // width
+                prior = (low, mean_load, gain, born, start, day, healthy)
                 found = _judge(
                     window, season, prior, value, top, cut * step_h / n, width * step_h, knobs
                 )

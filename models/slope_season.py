@@ -1,15 +1,20 @@
-"""What a resource does for good reasons: lifetimes, and the part that follows load or the time of day.
+"""What a resource does for good reasons: lifetimes, and what follows load or the time of day.
 
-Kernels over one series; ``models/slope_kernels.py`` judges what is left. Nothing here looks ahead: the value for a bin
-needs only earlier bins.
+Kernels over one series; ``models/slope_kernels.py`` judges what is left. Nothing here is used ahead
+of its time: what is subtracted from a bin was learned from earlier ones.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
+
+from features.panel import Floats
 
 __all__ = ["centred", "coarse_bins", "find_births", "load_gains", "time_of_day"]
+
+Ints = NDArray[np.int64]
 
 _FALL_SHARE = 0.7  # a sample below this share of its neighbours is a fall
 _NEAR_LIMIT = 0.85  # a fall from above this share of the limit is an out-of-memory kill
@@ -19,11 +24,11 @@ _MIN_DIFFERENCES = 12
 
 
 @njit(cache=True)
-def find_births(x, limit, restarts, deploys, warm):
+def find_births(x: Floats, limit: Floats, restarts: Floats, deploys: Floats, warm: int):
     """For each step the first step of the lifetime that it belongs to; (n_steps,) → (n_steps,).
 
-    A lifetime begins with a restart, a deploy, or a fall that no garbage collection explains: from near the limit,
-    or to below everything seen since the lifetime's warm-up.
+    A lifetime begins with a restart, a deploy, or a fall that no garbage collection explains: from
+    near the limit, or to below everything seen since the lifetime's warm-up.
     """
     births = np.zeros(len(x), np.int64)
     birth, low = 0, np.inf
@@ -48,7 +53,7 @@ def find_births(x, limit, restarts, deploys, warm):
 
 
 @njit(cache=True)
-def coarse_bins(x, load, width):
+def coarse_bins(x: Floats, load: Floats, width: int):
     """Lower envelope of the resource and mean load over bins of ``width`` steps; each (n_bins,)."""
     n = len(x) // width
     low, mean_load = np.full(n, np.nan), np.full(n, np.nan)
@@ -66,8 +71,8 @@ def coarse_bins(x, load, width):
 
 
 @njit(cache=True)
-def _huber_gain(dx, dl):
-    """Slope of ``dx`` on ``dl`` with an intercept, by reweighted least squares (Huber 1964); never negative."""
+def _huber_gain(dx: Floats, dl: Floats):
+    """Slope of ``dx`` on ``dl`` with an intercept, reweighted (Huber 1964); never negative."""
     weight = np.ones(len(dx))
     gain = 0.0
     for _ in range(8):
@@ -86,11 +91,11 @@ def _huber_gain(dx, dl):
 
 
 @njit(cache=True)
-def load_gains(low, load, births, width, warm, lag, day):
-    """Resource per unit of load, from a week of differences: (n_bins + 1,), NaN where load says nothing yet.
+def load_gains(low: Floats, load: Floats, births: Ints, width: int, warm: int, lag: int, day: int):
+    """Resource per unit of load, from a week of differences: (n_bins + 1,), NaN while unknown.
 
-    Differences turn steady growth into the intercept, so that a leak during a morning's rise is not blamed on load.
-    The gain at bin j was learned from bins before j.
+    Differences turn steady growth into the intercept, so that a leak during a morning's rise is not
+    blamed on load. The gain at bin j was learned from bins before j.
     """
     gains = np.full(len(low) + 1, np.nan)
     every = max(day // 4, 1)
@@ -110,8 +115,8 @@ def load_gains(low, load, births, width, warm, lag, day):
 
 
 @njit(cache=True)
-def centred(bins, births, width, day):
-    """Each bin minus the mean of the 24 hours around it; NaN where that day is not whole or has a restart."""
+def centred(bins: Floats, births: Ints, width: int, day: int):
+    """Each bin minus the mean of the day around it; NaN where that is broken by gap or restart."""
     half = day // 2
     out = np.full(len(bins), np.nan)
     total, count = np.zeros(len(bins) + 1), np.zeros(len(bins) + 1)
@@ -127,8 +132,8 @@ def centred(bins, births, width, day):
 
 
 @njit(cache=True)
-def time_of_day(low_shape, load_shape, gain, j, day):
-    """What is usual at this time of day beyond load: the median of the last seven days; NaN with fewer than three.
+def time_of_day(low_shape: Floats, load_shape: Floats, gain: float, j: int, day: int):
+    """What is usual at this time of day beyond load: median of seven days; NaN with under three.
 
     Bin j - day is centred with bins up to j - day / 2: the past of bin j.
     """

@@ -7,6 +7,7 @@ version becomes ``champion`` only after its files were read back from the regist
 from __future__ import annotations
 
 import logging
+import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
@@ -137,6 +138,7 @@ class Tracking:
         """The version's model folder, copied to a place that goes away afterwards."""
         from mlflow.artifacts import download_artifacts
 
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         with tempfile.TemporaryDirectory(prefix="foretide-model-") as folder:
             yield Path(
                 download_artifacts(

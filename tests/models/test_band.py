@@ -133,6 +133,16 @@ def test_samples_that_are_due_and_absent_are_missing_from_the_third_on(
     assert not (scores.reason[1] == Reason.MISSING).any()
 
 
+def test_a_blanked_holiday_does_not_hide_that_samples_are_missing() -> None:
+    values, expected = world(1, 5)
+    half = 4 * WEEK
+    values[:, 3 * WEEK : 3 * WEEK + DAY] = np.nan
+    baselines = Band().fit(panel_of(values[:, :half]), expected[:, :half])
+    values[:, half : half + 36] = np.nan
+    reason = Band().score(baselines, panel_of(values[:, half:], half), expected[:, half:]).reason
+    assert (reason[0, 2:36] == Reason.MISSING).all()
+
+
 def test_a_nightly_job_is_not_missing_by_day() -> None:
     values, expected = world(1, 5)
     day = (np.arange(values.shape[1]) % DAY) >= 36

@@ -1,4 +1,5 @@
-"""Leaks that are made and found again, harmless growth that must stay quiet, and two real servers."""
+"""Leaks that are made and found again, harmless growth that must stay quiet, and two real servers.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +21,16 @@ DAY = 288
 WEEKS = 3
 N = WEEKS * 7 * DAY
 HOURLY = pd.date_range(START + pd.Timedelta(14, "D"), periods=168, freq="1h")
+"""The last of the three weeks."""
 AGING = Path(__file__).parents[2].parent / "shared" / "data" / "memory_aging.parquet"
 GIB = 2.0**30
 
 
 @dataclass
 class Made:
-    """A made-up series: resource and what is beside it, each (N,); the step of its out-of-memory kill."""
+    """A made-up series: resource and what is beside it, each (N,); the step of its out-of-memory
+    kill.
+    """
 
     x: np.ndarray
     load: np.ndarray
@@ -173,7 +177,7 @@ def test_four_of_five_intervals_hold_the_moment_of_the_kill(leaks):
 )
 def test_harmless_growth_is_no_leak(kind):
     rng = np.random.default_rng(11)
-    found = detect([harmless(kind, rng) for _ in range(30)])
+    found = detect([harmless(kind, rng) for _ in range(12)])
     assert len(found)
     assert not found.loc[found["score"] >= 1, "workload"].nunique()
 
@@ -182,7 +186,9 @@ def test_harmless_growth_is_no_leak(kind):
 def test_two_real_servers_age():
     samples = pd.read_parquet(AGING).rename(columns={"name": "workload"})
     for name, rows in samples.groupby("workload", observed=True):
-        wide = Panel.from_frame(rows[rows["metric"].isin(["memory_used_bytes", "memory_limit_bytes"])])
+        wide = Panel.from_frame(
+            rows[rows["metric"].isin(["memory_used_bytes", "memory_limit_bytes"])]
+        )
         used = wide.of("memory_used_bytes")
         absent = np.full(used.values.shape, np.nan)
         found = MemorySlope().detect(
@@ -194,3 +200,69 @@ def test_two_real_servers_age():
             issued=pd.date_range(used.start.ceil("h"), used.end, freq="1h"),
         )
         assert (found.leaks["score"] >= 1).any()
+
+
+def test_a_row_needs_nothing_that_comes_later():
+    rng = np.random.default_rng(3)
+    made = [leaking(rng, 30), clean(rng), harmless("restarts", rng), harmless("no_load", rng)]
+    n = 16 * DAY + 7
+    issued = HOURLY[START + n * STEP >= HOURLY]
+    pd.testing.assert_frame_equal(detect(made, issued), detect(made, issued, n))
+
+
+@given(
+    level=st.sampled_from([0.0, -3.0, 1.0, 1e15]),
+    shape=st.sampled_from(["flat", "nan", "two", "noise", "late", "gaps"]),
+    limit=st.sampled_from([np.nan, 0.0, 1.0, 2e15]),
+)
+@settings(max_examples=40, deadline=None)
+def test_no_series_is_too_odd(level, shape, limit):
+    x = np.full(N, level)
+    empty = np.full(N, np.nan)
+    match shape:
+        case "nan":
+            x[:] = np.nan
+        case "two":
+            x[2:] = np.nan
+        case "noise":
+            x += np.random.default_rng(0).normal(size=N)
+        case "late":
+            x[: N - 2 * DAY] = np.nan
+        case "gaps":
+            x[np.random.default_rng(0).random(N) < 0.6] = np.nan
+    found = findings([Made(x, empty, empty, empty, limit)], HOURLY[::24])
+    numbers = found.leaks[list(LEAK_COLUMNS[3:])]
+    assert not numbers.isna().any(axis=None)
+    assert not (found.leaks["score"] >= 1).any()
+    assert (found.leaks["workload"].nunique() == 1) != (len(found.skipped) == 1)
+    assert found.skipped["reason"].str.len().gt(0).all()
+
+
+def test_a_leak_does_not_depend_on_the_unit():
+    made = leaking(np.random.default_rng(5), 40)
+    small = Made(made.x / GIB, made.load, made.restarts, made.deploys, 1.0)
+    one, other = detect([made], HOURLY[::6]), detect([small], HOURLY[::6])
+    columns = ["score", "time_to_limit_p50_s"]
+    pd.testing.assert_frame_equal(one[columns], other[columns], rtol=1e-6)
+
+
+def test_working_set_is_left_out_where_there_is_rss():
+    keys = pd.DataFrame(
+        {
+            "workload": ["a", "a", "b"],
+            "metric": ["memory_rss_bytes", "memory_working_set_bytes", "memory_working_set_bytes"],
+        }
+    )
+    kept = prefer_rss(Panel(keys, START, STEP, np.zeros((3, 4))))
+    assert kept.keys.to_numpy().tolist() == [
+        ["a", "memory_rss_bytes"],
+        ["b", "memory_working_set_bytes"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"windows_h": (12.0, 6.0)}, {"horizon_h": 0.0}, {"points": 3}, {"warmup_h": -1.0}]
+)
+def test_knobs_that_cannot_work_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        MemorySlopeParams(**wrong)

@@ -1,4 +1,4 @@
-"""Held against the ``prophet`` package: the same model, the same objective, a mode at least as good."""
+"""Held against the ``prophet`` package: the same objective, a mode at least as good."""
 
 import logging
 from dataclasses import replace

@@ -104,7 +104,7 @@ def test_nothing_in_a_version_is_pickled(tracking: Tracking, bundle: Path) -> No
 
 
 def test_a_broken_registry_is_one_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "mlflow.db").write_bytes(b"this is no database, and long enough to be looked at" * 99)
+    (tmp_path / "mlflow.db").write_bytes(b"this is no database, and long enough to be read" * 99)
     broken = Tracking(f"sqlite:///{tmp_path}/mlflow.db", "test", "t")
     with pytest.raises(ModelError, match=r"mlflow\.db: .*not a database"):
         broken.champion("forecaster")

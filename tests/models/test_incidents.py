@@ -1,0 +1,226 @@
+"""Laws of incidents: what is filtered, what is joined, what stays the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.frames import INCIDENTS, conform
+from models.causes import rank_causes
+from models.incidents import INCIDENT_COLUMNS, IncidentParams, group_incidents
+from models.memory_slope import LEAK_COLUMNS
+
+START = pd.Timestamp("2026-06-01", tz="UTC")
+STEP = pd.Timedelta(5, "min")
+N = 2 * 288
+SHOP = "prod/shop/Deployment/"
+
+
+def scored(series: dict[tuple[str, str], dict[int, float]]) -> pd.DataFrame:
+    """(workload, metric) → step → score; all other points score 0.2. Values follow the score, in
+    noise.
+    """
+    rng = np.random.default_rng(1)
+    frames = []
+    for (workload, metric), said in series.items():
+        score = np.full(N, 0.2)
+        score[list(said)] = list(said.values())
+        frames.append(
+            pd.DataFrame(
+                {
+                    "workload": SHOP + workload if "/" not in workload else workload,
+                    "metric": metric,
+                    "ts": pd.date_range(START, periods=N, freq=STEP),
+                    "detector": "band",
+                    "score": score,
+                    "value": 0.002 * (1 + 0.01 * rng.normal(size=N)) * np.where(score >= 1, 9, 1),
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def hot(first: int, n: int, score: float = 2.0) -> dict[int, float]:
+    return dict.fromkeys(range(first, first + n), score)
+
+
+def leak_rows(scores: list[float], workload: str = "cart", first: int = 0) -> pd.DataFrame:
+    n = len(scores)
+    frame = pd.DataFrame(
+        {
+            "workload": SHOP + workload,
+            "metric": "memory_rss_bytes",
+            "issued_at": pd.date_range(START, periods=n, freq="1h") + pd.Timedelta(first, "h"),
+            "score": scores,
+        }
+    )
+    for name in LEAK_COLUMNS[3:11]:
+        frame[name] = 1.0
+    return frame.assign(
+        limit=2.0,
+        time_to_limit_p10_s=6 * 3600.0,
+        time_to_limit_p50_s=9 * 3600.0,
+        time_to_limit_p90_s=15 * 3600.0,
+    )[list(LEAK_COLUMNS)]
+
+
+NO_LEAK = leak_rows([])
+
+
+@given(st.lists(st.integers(0, N // 8 - 1), unique=True, max_size=10))
+@settings(max_examples=25, deadline=None)
+def test_single_blips_are_no_incident(at):
+    assert group_incidents(scored({("a", "error_ratio"): {8 * i: 2.5 for i in at}}), NO_LEAK).empty
+
+
+def test_an_empty_answer_keeps_the_contract():
+    empty = scored({("a", "error_ratio"): {}})
+    for frame in (empty, empty.iloc[:0]):
+        found = group_incidents(frame, NO_LEAK)
+        assert list(found.columns) == list(INCIDENT_COLUMNS)
+        assert not len(conform(found.assign(run_id="r"), INCIDENTS))
+
+
+def test_an_incident_says_what_when_and_where():
+    scores = scored(
+        {("checkout", "error_ratio"): hot(120, 12), ("checkout", "latency_p99_seconds"): {}}
+    )
+    found = group_incidents(scores, NO_LEAK)
+    row = found.iloc[0]
+    assert len(found) == 1
+    assert (row["started_at"], row["ended_at"]) == (START + 120 * STEP, START + 132 * STEP)
+    assert row["detected_at"] == START + 123 * STEP  # the third of three, when it had ended
+    assert row["suppressed_alerts"] == 11
+    assert row["title"].startswith("checkout: error_ratio ×")
+    assert row["causes"][0]["evidence"].endswith("at 10:00")
+    table = conform(found.assign(run_id="r"), INCIDENTS)
+    assert table.num_rows == 1
+    assert isinstance(table, pa.Table)
+
+
+@given(st.integers(1, N))
+@settings(max_examples=25, deadline=None)
+def test_detection_needs_nothing_that_comes_later(n):
+    scores = scored({("a", "error_ratio"): hot(100, 3) | hot(300, 30), ("b", "x"): hot(299, 9)})
+    whole = group_incidents(scores, NO_LEAK)
+    part = group_incidents(scores[scores["ts"] < START + n * STEP], NO_LEAK)
+    known = whole[whole["detected_at"] <= START + n * STEP]
+    columns = ["incident_id", "detected_at"]
+    pd.testing.assert_frame_equal(part[columns], known[columns].reset_index(drop=True))
+
+
+def test_two_severe_points_are_enough_and_one_is_not():
+    assert group_incidents(scored({("a", "x"): hot(50, 1, 9.0)}), NO_LEAK).empty
+    found = group_incidents(scored({("a", "x"): hot(50, 2, 9.0)}), NO_LEAK)
+    assert found["detected_at"].tolist() == [START + 52 * STEP]
+
+
+@pytest.mark.parametrize(("pause", "incidents"), [(8, 2), (3, 1)])
+def test_a_short_pause_is_the_same_incident(pause, incidents):
+    p = IncidentParams(gap_min=30, clear_n=2)
+    scores = scored({("a", "x"): hot(50, 5) | hot(55 + pause, 5)})
+    assert len(group_incidents(scores, NO_LEAK, p)) == incidents
+
+
+def test_neighbours_join_when_they_begin_together_and_chains_end():
+    together = {(w, "x"): hot(50 + i, 6) for i, w in enumerate("abc")}
+    assert len(group_incidents(scored(together), NO_LEAK)) == 1
+    elsewhere = {
+        ("prod/pay/Deployment/d", "x"): hot(50, 6),
+        ("prod/shop/Deployment/a", "x"): hot(50, 6),
+    }
+    assert len(group_incidents(scored(elsewhere), NO_LEAK)) == 2
+    chain = {(f"w{i:03d}", "x"): hot(50 + 3 * i, 6) for i in range(100)}
+    found = group_incidents(scored(chain), NO_LEAK, IncidentParams(cap_h=6))
+    assert len(found) == 5  # 25 hours of a namespace where always somebody follows
+
+
+def test_the_callee_that_went_first_is_the_cause():
+    scores = scored(
+        {("front", "x"): hot(50, 9), ("db", "x"): hot(49, 9), ("other", "x"): hot(50, 9)}
+    )
+    edges = pd.DataFrame({"caller": [SHOP + "front"], "callee": [SHOP + "db"]})
+    found = group_incidents(scores, NO_LEAK, edges=edges)
+    assert len(found) == 2
+    both = found[found["workloads"].map(len) == 2].iloc[0]
+    assert both["causes"][0]["workload"] == SHOP + "db"
+
+
+def test_a_deploy_just_before_is_named():
+    scores = scored({("a", "x"): hot(50, 9)})
+    events = pd.DataFrame(
+        {"workload": [SHOP + "a"], "ts": [START + 48 * STEP], "event": ["deploy"]}
+    )
+    causes = group_incidents(scores, NO_LEAK, events=events).iloc[0]["causes"]
+    assert "deploy at 04:00, 10 min before" in [c["evidence"] for c in causes]
+
+
+def test_a_leak_is_one_incident_over_its_life_and_stays_out_of_floods():
+    leaks = leak_rows([0.2, 1.2, 0.3, 1.5, 1.5, 0.9, 1.5, 2.0, 0.1, 0.1, 1.4, 1.3])
+    found = group_incidents(scored({("cart", "x"): hot(48, 9)}), leaks)
+    assert len(found) == 2
+    leak = found[found["title"].str.contains("leak")].iloc[0]
+    assert leak["title"] == "memory leak: cart reaches its limit in 9 h (6–15 h)"
+    assert leak["detected_at"] == START + pd.Timedelta(4, "h")
+    assert pd.isna(leak["ended_at"])
+    assert group_incidents(scored({("a", "x"): {}}), leak_rows([0.2, 1.2, 0.2, 1.2])).empty
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_order_of_rows_does_not_matter(seed):
+    scores = scored(
+        {(w, m): hot(60 + 2 * i, 5 + i) for i, w in enumerate("ab") for m in ("x", "y")}
+    )
+    leaks = pd.concat([leak_rows([1.5] * 5), leak_rows([2.0] * 5, "web")])
+    order = np.random.default_rng(seed).permutation(len(scores))
+    mixed = group_incidents(scores.iloc[order], leaks.iloc[::-1])
+    straight = group_incidents(scores.astype({"workload": "category"}), leaks)
+    pd.testing.assert_frame_equal(mixed, straight)
+
+
+def test_ids_stay_when_the_incident_grows():
+    scores = scored({("a", "x"): hot(60, 40), ("b", "x"): hot(61, 30)})
+    early = group_incidents(scores[scores["ts"] < START + 70 * STEP], NO_LEAK)
+    late = group_incidents(scores, NO_LEAK)
+    assert early["incident_id"].tolist() == late["incident_id"].tolist()
+    assert pd.isna(early.iloc[0]["ended_at"])
+    assert not pd.isna(late.iloc[0]["ended_at"])
+
+
+@given(
+    st.lists(st.lists(st.floats(-1e3, 1e3), min_size=6, max_size=6), min_size=2, max_size=6),
+    st.sampled_from([1e-6, 2.0**-20, 1e6]),
+)
+@settings(max_examples=50, deadline=None)
+def test_causes_do_not_depend_on_the_unit(series, unit):
+    rows = [
+        {"workload": f"w{i}", "metric": "m", "ts": START + k * STEP, "value": round(v, 3)}
+        for i, values in enumerate(series)
+        for k, v in enumerate(values)
+    ]
+    frame = pd.DataFrame(rows)
+    scaled = frame.assign(
+        value=frame["value"].where(frame["workload"] != "w0", frame["value"] * unit)
+    )
+    half = START + 3 * STEP
+
+    def rank(f: pd.DataFrame) -> pd.DataFrame:
+        return rank_causes(f[f["ts"] < half], f[f["ts"] >= half])[["workload", "metric", "score"]]
+
+    pd.testing.assert_frame_equal(rank(frame), rank(scaled), rtol=1e-6)
+
+
+def test_nothing_in_common_is_no_cause():
+    frame = pd.DataFrame({"workload": ["a"], "metric": ["m"], "ts": [START], "value": [1.0]})
+    assert rank_causes(frame, frame.iloc[:0]).empty
+    assert rank_causes(frame, frame)["score"].tolist() == [0.0]
+
+
+@pytest.mark.parametrize("wrong", [{"gap_min": 0}, {"persist_m": 5}])
+def test_knobs_that_cannot_work_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        IncidentParams(**wrong)
