@@ -30,15 +30,18 @@ def measure_changes(before: pd.DataFrame, after: pd.DataFrame, by: list[str]) ->
     ``became`` (medians) and ``score``: |became - was| over the spread before (IQR / 1.349, at least
     5 % of the level): free of the unit.
     """
-    old = before.groupby(by, observed=True)["value"].quantile([0.25, 0.5, 0.75]).unstack()
+    grouped = before.groupby(by, observed=True)["value"]
+    quantiles = {"low": 0.25, "was": 0.5, "high": 0.75}
+    old = pd.DataFrame({name: grouped.quantile(q) for name, q in quantiles.items()})
     new = after.groupby(by, observed=True)["value"].median()
     if old.empty or new.empty:
         return pd.DataFrame(columns=[*by, "was", "became", "score"])
-    both = old.join(new.rename("became"), how="inner").rename(columns={0.5: "was"}).dropna()
+    both = old.join(new.rename("became"), how="inner").dropna()
     level = np.maximum(both["was"].abs(), both["became"].abs())
-    spread = np.maximum((both[0.75] - both[0.25]) / _IQR_OF_NORMAL, _FLOOR_SHARE * level)
+    usual = (both["high"] - both["low"]) / _IQR_OF_NORMAL
+    spread = pd.Series(np.maximum(usual, _FLOOR_SHARE * level), index=both.index)
     change = (both["became"] - both["was"]).abs()
-    # a ratio of the last digits is noise; rounding makes ties of what the unit's rounding would order
+    # the last digits hold the unit's rounding: they must not order what is level
     both["score"] = (change / spread.where(spread > 0)).fillna(0.0).round(9)
     return both[["was", "became", "score"]].reset_index()
 
@@ -68,7 +71,7 @@ def rank_causes(
 
 
 def explained_by_callees(started: pd.Series, edges: pd.DataFrame | None) -> set[str]:
-    """Workloads with a callee that went wrong no later; ``started``: workload → comparable start."""
+    """Workloads with a callee that went wrong no later; ``started``: workload → start."""
     if edges is None or edges.empty:
         return set()
     calls = edges[edges["caller"].isin(started.index) & edges["callee"].isin(started.index)]
@@ -81,10 +84,10 @@ def explained_by_callees(started: pd.Series, edges: pd.DataFrame | None) -> set[
 
 def changed_in_words(changes: pd.DataFrame) -> pd.Series:
     """``error_ratio ×9 from 0.2% to 1.8%`` for each row of ``metric, was, became``."""
+    metrics = changes["metric"].astype(str)
     said = [
-        f"{row.metric} {_factor(row.was, row.became)}"
-        f"from {_in_unit(str(row.metric), row.was)} to {_in_unit(str(row.metric), row.became)}"
-        for row in changes.itertuples()
+        f"{metric} {_factor(was, became)}from {_in_unit(metric, was)} to {_in_unit(metric, became)}"
+        for metric, was, became in zip(metrics, changes["was"], changes["became"], strict=True)
     ]
     return pd.Series(said, index=changes.index, dtype="str")
 

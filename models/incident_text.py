@@ -29,10 +29,10 @@ def cause_lists(
     wrong no later ranks below it. An event at most an hour before ranks with its workload's
     strongest change.
     """
-    spans = runs.groupby("incident").agg(start=("start", "min"), detected=("detected", "min"))
-    spans = spans.reset_index()
-    members = runs.groupby(["incident", "workload"], as_index=False)["start"].min()
-    members = members.rename(columns={"start": "first"}).merge(spans, on="incident")
+    by_incident = runs.groupby("incident")
+    spans = by_incident.agg(start=("start", "min"), detected=("detected", "min")).reset_index()
+    members = runs.groupby(["incident", "workload"]).agg(first=("start", "min")).reset_index()
+    members = members.merge(spans, on="incident")
     changes = _changes(members, scores, before)
     onset = runs.groupby(["incident", "workload", "metric"], as_index=False)["start"].min()
     onset["place"] = onset.groupby("incident")["start"].rank(method="min")
@@ -106,7 +106,10 @@ def _explained(
 
 def _listed(best: pd.DataFrame) -> dict[int, Causes]:
     columns = ["workload", "metric", "score", "evidence"]
-    return {int(i): rows[columns].to_dict("records") for i, rows in best.groupby("incident")}
+    listed: dict[int, Causes] = {}
+    for number, cause in zip(best["incident"], best[columns].to_dict("records"), strict=True):
+        listed.setdefault(int(number), []).append({str(k): v for k, v in cause.items()})
+    return listed
 
 
 def titles(incidents: pd.DataFrame) -> list[str]:
@@ -114,13 +117,15 @@ def titles(incidents: pd.DataFrame) -> list[str]:
     likeliest is named.
     """
     said: list[str] = []
-    for row in incidents.itertuples():
-        top: dict[str, Any] = row.causes[0] if row.causes else {}
-        workload = str(top.get("workload", row.workload))
-        what = str(top.get("evidence", f"{row.metric} is unusual")).split(" at ")[0]
-        head = f"{_name(workload)}: {what}"
-        others = len(row.workloads) - 1
-        said.append(head + (f", and {others} more workload{'s' * (others > 1)}" if others else ""))
+    rows: list[dict[str, Any]] = [
+        {str(k): v for k, v in r.items()} for r in incidents.to_dict("records")
+    ]
+    for row in rows:
+        top = row["causes"][0] if row["causes"] else row
+        what = str(top.get("evidence", f"{row['metric']} is unusual")).split(" at ")[0]
+        others = len(row["workloads"]) - 1
+        more = f", and {others} more workload{'s' * (others > 1)}" if others else ""
+        said.append(f"{_name(top['workload'])}: {what}{more}")
     return said
 
 

@@ -172,7 +172,7 @@ def _by_workload(runs: pd.DataFrame, p: IncidentParams) -> pd.DataFrame:
 
 
 def _joined(runs: pd.DataFrame, p: IncidentParams, edges: pd.DataFrame | None) -> NDArray[np.int64]:
-    """Number of each run's incident: linked groups, cut where a chain of neighbours grows too old."""
+    """Number of each run's incident: linked groups, cut where a chain grows too old."""
     by = runs.groupby("group")
     groups = by.agg(workload=("workload", "first"), start=("start", "min")).reset_index()
     near = pd.Timedelta(minutes=p.join_min)
@@ -180,8 +180,9 @@ def _joined(runs: pd.DataFrame, p: IncidentParams, edges: pd.DataFrame | None) -
     links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(len(groups),) * 2)
     linked = pd.Series(connected_components(links, directed=False)[1], index=groups.index)
     age = groups["start"] - groups["start"].groupby(linked).transform("min")
-    part = groups.groupby([linked, age // pd.Timedelta(hours=p.cap_h)], sort=False).ngroup()
-    return part.to_numpy()[runs["group"].to_numpy()]
+    era = age.dt.total_seconds() // (3600 * p.cap_h)
+    part = groups.groupby([linked, era], sort=False).ngroup().to_numpy(dtype=np.int64)
+    return part[runs["group"].to_numpy()]
 
 
 def _in_namespace(groups: pd.DataFrame, near: pd.Timedelta) -> NDArray[np.int64]:
@@ -218,11 +219,11 @@ def _rows(runs: pd.DataFrame, kind: str) -> pd.DataFrame:
     )
     frame["ended_at"] = frame["ended_at"].where(frame["ended_at"] < _FAR)
     frame["suppressed_alerts"] -= 1
-    frame["incident_id"] = [
-        hashlib.blake2b(
-            f"{kind}|{row.workload}|{row.metric}|{row.started_at.isoformat()}".encode(),
-            digest_size=8,
-        ).hexdigest()
-        for row in frame.itertuples()
-    ]
+    first = zip(frame["workload"], frame["metric"], frame["started_at"].astype(str), strict=True)
+    frame["incident_id"] = [_id(kind, *member) for member in first]
     return frame.reset_index()
+
+
+def _id(*member: str) -> str:
+    """The same for every run that sees the same first member; hexadecimal, 16 characters."""
+    return hashlib.blake2b("|".join(member).encode(), digest_size=8).hexdigest()

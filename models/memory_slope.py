@@ -139,12 +139,12 @@ class MemorySlope:
         judged = np.isfinite(found[:, :, OUTPUTS.index("score")])
         return LeakFindings(
             _rows(resource, issued, found, judged),
-            self._skipped(resource, limit, judged.any(axis=1)),
+            self._skipped(resource, limit, np.asarray(judged.any(axis=1))),
         )
 
     def _confirmed(self, resource: Panel, beside: list[Floats], issued: pd.DatetimeIndex) -> Floats:
         """Judge at each moment and confirm_h before: the lower score counts."""
-        ends = np.floor((issued - resource.start) / resource.step).to_numpy().astype(np.int64)
+        ends = np.asarray((issued - resource.start) // resource.step, dtype=np.int64)
         back = max(round(pd.Timedelta(hours=self.params.confirm_h) / resource.step), 1)
         moments, at = np.unique(np.r_[ends, ends - back], return_inverse=True)
         every = self._judge(resource, beside, moments)
@@ -184,8 +184,10 @@ class MemorySlope:
         x = np.ascontiguousarray(resource.values)
         for row in range(resource.n_series):  # the kernel is compiled; a row of the panel a call
             knobs[5] = 1.0 if cached[row] else _CAUTION
-            series = (x[row], *(values[row] for values in beside))
-            out[row] = judge_series(*series, ends, spans, steps, p.points, step_h, knobs)
+            limit, load, restarts, deploys = (values[row] for values in beside)
+            out[row] = judge_series(
+                x[row], limit, load, restarts, deploys, ends, spans, steps, p.points, step_h, knobs
+            )
         return out
 
     def _skipped(self, resource: Panel, limit: Floats, judged: NDArray[np.bool_]) -> pd.DataFrame:

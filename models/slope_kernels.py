@@ -26,8 +26,11 @@ from models.slope_trend import (
 __all__ = ["OUTPUTS", "judge_series"]
 
 OUTPUTS = ("slope_per_h", "slope_per_h_lower", "slope_per_h_upper", "value",
-           "time_to_limit_p10_h", "time_to_limit_p50_h", "time_to_limit_p90_h", "score", "limit")  # fmt: skip
+           "time_to_limit_p10_h", "time_to_limit_p50_h", "time_to_limit_p90_h",
+           "score", "limit")  # fmt: skip
 Ints = NDArray[np.int64]
+Series = tuple[Floats, Floats, Floats, Floats]
+"""Resource and load by step, then by coarse bin: lower envelope and mean."""
 Shapes = tuple[Floats, Floats]
 """Resource and load, each bin minus its day: what ``time_of_day`` reads."""
 Window = tuple[Floats, Floats, Floats, Floats, bool]
@@ -68,7 +71,7 @@ def _bins(
         t[m], low[m], height[m] = k, lowest, highest - lowest
         usual[m] = time_of_day(shapes[0], shapes[1], gain, (a + b) // 2 // width, day)
         m += 1
-    known = m > 0 and np.isfinite(usual[:m]).all()
+    known = m > 0 and bool(np.isfinite(usual[:m]).all())
     adjusted = low[:m] - usual[:m] if known else low[:m]
     return t[:m], low[:m], adjusted, height[:m], known
 
@@ -102,7 +105,7 @@ def _prior_high(
 
 @njit(cache=True)
 def _season(load: Floats, gain: float, shapes: Shapes, j: int, day: int, known: bool):
-    """What load and time of day will add: the last week again, or the last day until there is one."""
+    """What load and time of day will add: the last week again, or the last day at first."""
     out = np.zeros(7 * day if j >= 7 * day else day)
     usual = np.zeros(day)
     if known:
@@ -213,6 +216,47 @@ def _last_finite(values: Floats, end: int, reach: int):
 
 
 @njit(cache=True)
+def _best(
+    series: Series,
+    shapes: Shapes,
+    load_gain: float,
+    begin: int,
+    end: int,
+    value: float,
+    limit: float,
+    spans: Ints,
+    steps: tuple[int, ...],
+    points: int,
+    step_h: float,
+    knobs: Floats,
+):
+    """What ``_judge`` says of the window that says most; score -1 when none can be judged."""
+    x, load, low, mean_load = series
+    _, least, blind, _, width, _, day = steps
+    best = (np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, -1.0)
+    gain = load_gain if np.isfinite(load_gain) else 0.0
+    for span in spans:
+        cut = min(span, end - begin)
+        if cut < least:
+            break
+        n = min(points, cut)
+        window = _bins(x, load, end, cut, n, gain, shapes, width, day)
+        explained = np.isfinite(load_gain) or window[4] or cut >= blind
+        if len(window[0]) >= max(12, (2 * n) // 3) and explained:
+            season = _season(mean_load, gain, shapes, end // width, day, window[4])
+            healthy = 0.85 * limit - season.max()
+            born, start = begin // width + 1, (end - cut) // width
+            prior = (low, mean_load, gain, born, start, day, healthy)
+            bin_h, coarse_h = cut * step_h / n, width * step_h
+            found = _judge(window, season, prior, value, limit, bin_h, coarse_h, knobs)
+            if found[6] >= best[6]:
+                best = found
+        if cut < span:
+            break
+    return best
+
+
+@njit(cache=True)
 def judge_series(
     x: Floats,
     limit: Floats,
@@ -232,7 +276,7 @@ def judge_series(
     blind, stale, width, lag, day) in steps, the last two in coarse bins of ``width`` steps.
     knobs: see ``_effect``.
     """
-    warm, least, blind, stale, width, lag, day = steps
+    warm, least, _, stale, width, lag, day = steps
     births = find_births(x, limit, restarts, deploys, warm)
     low, mean_load = coarse_bins(x, load, width)
     gains = load_gains(low, mean_load, births, width, warm, lag, day)
@@ -245,32 +289,11 @@ def judge_series(
         value, top = _last_finite(x, end, stale), _last_finite(limit, end, len(x))
         if not (np.isfinite(value) and top > 0.0):
             continue
-        j = min(end // width, len(low))
-        gain = gains[j]
-        known_load = np.isfinite(gain)
-        gain = gain if known_load else 0.0
-        begin = births[end - 1] + warm
-        for span in spans:
-            cut = min(span, end - begin)
-            if cut < least:
-                break
-            n = min(points, cut)
-            window = _bins(x, load, end, cut, n, gain, shapes, width, day)
-            if len(window[0]) >= max(12, (2 * n) // 3) and (
-                known_load or window[4] or cut >= blind
-            ):
-                season = _season(mean_load, gain, shapes, j, day, window[4])
-                healthy = 0.85 * top - season.max()
-                born, start = begin // width + 1, (end - cut) // width
-                prior = (low, mean_load, gain, born, start, day, healthy)
-                found = _judge(
-                    window, season, prior, value, top, cut * step_h / n, width * step_h, knobs
-                )
-                if not out[issue, 7] > found[6]:
-                    out[issue, :3] = found[:3]
-                    out[issue, 3] = value
-                    out[issue, 4:7] = found[3:6]
-                    out[issue, 7], out[issue, 8] = found[6], top
-            if cut < span:
-                break
+        begin, gain = births[end - 1] + warm, gains[min(end // width, len(low))]
+        series = (x, load, low, mean_load)
+        best = _best(
+            series, shapes, gain, begin, end, value, top, spans, steps, points, step_h, knobs
+        )
+        if best[6] >= 0.0:
+            out[issue] = (*best[:3], value, *best[3:], top)
     return out

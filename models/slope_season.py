@@ -116,7 +116,7 @@ def load_gains(low: Floats, load: Floats, births: Ints, width: int, warm: int, l
 
 @njit(cache=True)
 def centred(bins: Floats, births: Ints, width: int, day: int):
-    """Each bin minus the mean of the day around it; NaN where that is broken by gap or restart."""
+    """Each bin minus the mean of the day around it; NaN where gap or restart break that."""
     half = day // 2
     out = np.full(len(bins), np.nan)
     total, count = np.zeros(len(bins) + 1), np.zeros(len(bins) + 1)

@@ -83,7 +83,7 @@ def interval(t: Floats, y: Floats, slope: float, rho: float):
 
 @njit(cache=True)
 def autocorrelation(t: Floats, y: Floats, slope: float):
-    """Lag-1 autocorrelation around the line, corrected for its bias in short series, in [0, 0.9]."""
+    """Lag-1 autocorrelation around the line, corrected for its bias when short, in [0, 0.9]."""
     n = len(y)
     rest = y - slope * t
     rest = rest - rest.mean()

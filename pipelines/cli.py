@@ -233,7 +233,7 @@ def evaluate(as_json: bool, **parameters: Any) -> None:
 def report(as_json: bool, **parameters: Any) -> None:
     """Render the tables as one self-contained HTML file."""
     from pipelines.clock import now
-    from pipelines.report_input import write_report
+    from pipelines.report.fill import write_report
 
     parameters["config"] = _config(parameters["config"])
     parameters["inputs"] = list(parameters["inputs"]) or None

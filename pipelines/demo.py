@@ -133,7 +133,7 @@ def _run_verbs(
 
 
 def _report(config: str, out: str, end: pd.Timestamp, findings: DemoFindings) -> dict[str, Any]:
-    from pipelines.report_input import write_report
+    from pipelines.report.fill import write_report
 
     found = findings.leaks["found_at"].notna()
     hours = findings.leaks["hours_before"].median()

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from models.incidents import IncidentParams
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -22,6 +21,7 @@ from features.quality import QualityParams
 from models.band import BandParams
 from models.capacity import CapacityParams
 from models.champion import ChampionParams
+from models.incidents import IncidentParams
 from models.isolation_forest import IsolationForestParams
 from models.memory_slope import MemorySlopeParams
 from models.plan import PlanParams
@@ -30,7 +30,7 @@ from models.replay import ReplayParams
 from models.seasonal_naive import SeasonalNaiveParams
 from pipelines.adapters.prometheus import PrometheusParams
 from pipelines.errors import ConfigError
-from pipelines.report_data import ReportParams
+from pipelines.report.data import ReportParams
 
 __all__ = ["CONFIG_DIR", "Settings", "load_settings"]
 

@@ -14,7 +14,7 @@ import pytest
 from features.frames import BACKTEST, CAPACITY, FORECASTS, INCIDENTS, LEAKS, SCORES, SKIPS, conform
 from features.panel import Panel
 from pipelines.report import ReportData, ReportParams, render_report
-from pipelines.report_data import records
+from pipelines.report.data import records
 
 _SAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "report_sample.py"))
 AS_OF, WORKLOADS, LEAKY, sample = (_SAMPLE[n] for n in ("AS_OF", "WORKLOADS", "LEAKY", "sample"))

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipelines.report_lines import encode, thin
-from pipelines.report_text import decimal, duration, quantity, unit_of
+from pipelines.report.lines import encode, thin
+from pipelines.report.text import decimal, duration, quantity, unit_of
 
 
 def values(trace: dict[str, Any]) -> list[float | None]:

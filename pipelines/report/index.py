@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from features.panel import Floats, Panel
-from pipelines.report_data import ReportData, ReportParams, Row, history_panel, records, utc
+from pipelines.report.data import ReportData, ReportParams, Row, history_panel, records, utc
 
 __all__ = ["Index", "Run", "to_ms"]
 

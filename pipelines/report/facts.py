@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.report_index import Index
-from pipelines.report_text import decimal, duration, metric_title, stamp
+from pipelines.report.index import Index
+from pipelines.report.text import decimal, duration, metric_title, stamp
 
 __all__ = ["facts"]
 

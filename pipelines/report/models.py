@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.report_data import Row
-from pipelines.report_text import decimal, metric_title
+from pipelines.report.data import Row
+from pipelines.report.text import decimal, metric_title
 
 __all__ = ["champions"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.report_data import utc, workload_parts
+from pipelines.report.data import utc, workload_parts
 
 __all__ = [
     "decimal",

@@ -20,11 +20,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from pipelines.report_charts import chart, points_per_trace
-from pipelines.report_data import ReportData, ReportParams
-from pipelines.report_facts import facts
-from pipelines.report_index import Index
-from pipelines.report_view import view
+from pipelines.report.charts import chart, points_per_trace
+from pipelines.report.data import ReportData, ReportParams
+from pipelines.report.facts import facts
+from pipelines.report.index import Index
+from pipelines.report.view import view
 
 __all__ = ["ReportData", "ReportParams", "render_report"]
 

@@ -1,7 +1,7 @@
 """What is drawn for one workload: rows of traces on one time axis, thinned and encoded.
 
 A trace has a row, a role and a name. Roles, not colours: the page decides how a role looks. How its
-points are written is said in ``pipelines/report_lines.py``.
+points are written is said in ``pipelines/report/lines.py``.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from features.panel import Floats
-from pipelines.report_data import Row
-from pipelines.report_index import Index, Run
-from pipelines.report_lines import encode, listed, thin
-from pipelines.report_text import duration, metric_title, shorten, unit_of
+from pipelines.report.data import Row
+from pipelines.report.index import Index, Run
+from pipelines.report.lines import encode, listed, thin
+from pipelines.report.text import duration, metric_title, shorten, unit_of
 
 __all__ = ["chart", "points_per_trace"]
 

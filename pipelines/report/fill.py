@@ -29,7 +29,7 @@ from pipelines.evaluate import evaluation_file
 from pipelines.outcome import Outcome
 from pipelines.prescale import plan_folder
 from pipelines.report import render_report
-from pipelines.report_data import ReportData
+from pipelines.report.data import ReportData
 from pipelines.run import Run, RunRef
 
 __all__ = ["report_data", "write_report"]

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pandas as pd
 
-from pipelines.report_data import Row, listed, number, records, text, utc
-from pipelines.report_index import Index
-from pipelines.report_text import decimal, duration, metric_title, named, quantity, shorten, stamp
+from pipelines.report.data import Row, listed, number, records, text, utc
+from pipelines.report.index import Index
+from pipelines.report.text import decimal, duration, metric_title, named, quantity, shorten, stamp
 
 __all__ = ["found_incidents", "found_leaks"]
 

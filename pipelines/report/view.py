@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.report_charts import points_per_trace
-from pipelines.report_data import Row, number, text, utc, workload_parts
-from pipelines.report_index import Index
-from pipelines.report_lines import sparkline
-from pipelines.report_models import champions
-from pipelines.report_text import decimal, metric_title, named, quantity, shorten, stamp, until
-from pipelines.report_trouble import found_incidents, found_leaks
+from pipelines.report.charts import points_per_trace
+from pipelines.report.data import Row, number, text, utc, workload_parts
+from pipelines.report.index import Index
+from pipelines.report.lines import sparkline
+from pipelines.report.models import champions
+from pipelines.report.text import decimal, metric_title, named, quantity, shorten, stamp, until
+from pipelines.report.trouble import found_incidents, found_leaks
 
 __all__ = ["view"]
 
