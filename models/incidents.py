@@ -182,7 +182,7 @@ def _joined(runs: pd.DataFrame, p: IncidentParams, edges: pd.DataFrame | None) -
     age = groups["start"] - groups["start"].groupby(linked).transform("min")
     era = age.dt.total_seconds() // (3600 * p.cap_h)
     part = groups.groupby([linked, era], sort=False).ngroup().to_numpy(dtype=np.int64)
-    return part[runs["group"].to_numpy()]
+    return part[runs["group"].to_numpy()].astype(np.int64)
 
 
 def _in_namespace(groups: pd.DataFrame, near: pd.Timedelta) -> NDArray[np.int64]:

@@ -289,7 +289,7 @@ def judge_series(
         value, top = _last_finite(x, end, stale), _last_finite(limit, end, len(x))
         if not (np.isfinite(value) and top > 0.0):
             continue
-        begin, gain = births[end - 1] + warm, gains[min(end // width, len(low))]
+        begin, gain = int(births[end - 1]) + warm, float(gains[end // width])
         series = (x, load, low, mean_load)
         best = _best(
             series, shapes, gain, begin, end, value, top, spans, steps, points, step_h, knobs

@@ -1,0 +1,90 @@
+"""What all verbs share: their options, how a flow is called, how an outcome is shown."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = ["Command", "call", "config_path", "options", "show"]
+
+_DEFAULT_CONFIG = Path("config/foretide.yaml")
+_FILE_OUT = "foretide-out"
+Command = Callable[..., None]
+
+
+def options(*, inputs: bool = True) -> Callable[[Command], Command]:
+    """The options that every verb has."""
+    options = [
+        click.option(
+            "--config", type=click.Path(), help="YAML file; FORETIDE_… variables override it."
+        ),
+        click.option("--out", type=click.Path(file_okay=False), help="Folder of the tables."),
+        click.option(
+            "--as-of", help="The run's clock, e.g. 2026-06-01T00:00Z; nothing after it is seen."
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON."),
+        click.option("--debug", is_flag=True, help="Show a traceback when something breaks."),
+    ]
+    if inputs:
+        options.insert(
+            1,
+            click.option(
+                "--input",
+                "inputs",
+                multiple=True,
+                type=click.Path(),
+                help="Samples file or folder, instead of the store; may be repeated.",
+            ),
+        )
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def quiet(*args: Any, **kwargs: Any) -> None:
+            kwargs.pop("debug", None)
+            command(*args, **kwargs)
+
+        wrapped: Command = quiet
+        for option in reversed(options):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return decorate
+
+
+def call(flow: Any, as_json: bool, **parameters: Any) -> dict[str, Any]:
+    """Run one flow: watched by Prefect when a server is configured, plainly otherwise."""
+    parameters["config"] = config_path(parameters.get("config"))
+    if "inputs" in parameters:
+        parameters["inputs"] = list(parameters["inputs"]) or None
+        if parameters["inputs"] and not parameters.get("out"):
+            parameters["out"] = _FILE_OUT
+    watched = bool(os.environ.get("PREFECT_API_URL"))
+    result: dict[str, Any] = (flow if watched else flow.fn)(**parameters)
+    show(result, as_json)
+    return result
+
+
+def config_path(path: str | None) -> str | None:
+    if path is None and _DEFAULT_CONFIG.is_file():
+        return str(_DEFAULT_CONFIG)
+    return path
+
+
+def show(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(result, default=str))
+        return
+    from pipelines.outcome import Outcome
+
+    outcome = Outcome(**result)
+    click.echo(outcome.line())
+    for note in outcome.notes:
+        click.echo(note)
+    for name, place in outcome.outputs.items():
+        click.echo(f"  {name}: {place}")

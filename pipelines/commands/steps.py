@@ -1,0 +1,109 @@
+"""One verb a step of the way, each one call of its flow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pipelines.commands.options import call, config_path, options, show
+
+__all__ = ["STEPS"]
+
+
+@click.command()
+@options(inputs=False)
+@click.option("--start", help="Pull from here on, instead of from where the store ends.")
+def ingest(as_json: bool, **parameters: Any) -> None:
+    """Pull metrics into the store.
+
+    \b
+    foretide ingest --config config/foretide.yaml
+    """
+    from pipelines.ingest import ingest as flow
+
+    call(flow, as_json, **parameters)
+
+
+@click.command()
+@options()
+def train(as_json: bool, **parameters: Any) -> None:
+    """Learn a baseline for every workload and log it to MLflow.
+
+    \b
+    foretide train --input samples.parquet --as-of 2026-06-01T00:00Z --out out
+    """
+    from pipelines.train import train as flow
+
+    call(flow, as_json, **parameters)
+
+
+@click.command()
+@options()
+@click.option(
+    "--train-until", help="Train on what is before, score the rest as it would have come."
+)
+@click.option("--start", help="Score from here on, instead of from where the scores end.")
+def score(as_json: bool, **parameters: Any) -> None:
+    """Score what is new; find leaks and incidents.
+
+    \b
+    foretide score --input samples.parquet --train-until 2026-06-01T00:00Z --out out
+    """
+    from pipelines.score import score as flow
+
+    call(flow, as_json, **parameters)
+
+
+@click.command()
+@options()
+@click.option("--horizon", help="How far, e.g. 168h.")
+@click.option("--step", help="Step of a file's forecast, e.g. 1h; by default the file's own.")
+@click.option("--quantiles", help="e.g. 0.05,0.5,0.9,0.95,0.99")
+@click.option(
+    "--aggregate",
+    type=click.Choice(["mean", "sum", "max"]),
+    help="How samples of metrics that the catalog does not know fall into a step.",
+)
+def forecast(as_json: bool, **parameters: Any) -> None:
+    """Forecast demand, and the capacity it asks for.
+
+    \b
+    foretide forecast --input samples.parquet --as-of 2026-06-01T00:00Z --horizon 168h --step 1h
+    """
+    from pipelines.forecast import forecast as flow
+
+    call(flow, as_json, **parameters)
+
+
+@click.command()
+@options()
+def plan(as_json: bool, **parameters: Any) -> None:
+    """Turn the newest capacity forecast into floors and manifests. Nothing is applied."""
+    from pipelines.prescale import prescale as flow
+
+    call(flow, as_json, **parameters)
+
+
+@click.command()
+@options()
+def evaluate(as_json: bool, **parameters: Any) -> None:
+    """Hold issued forecasts and floors against what then came."""
+    from pipelines.evaluate import evaluate as flow
+
+    call(flow, as_json, **parameters)
+
+
+@click.command()
+@options()
+def report(as_json: bool, **parameters: Any) -> None:
+    """Render the tables as one self-contained HTML file."""
+    from pipelines.clock import now
+    from pipelines.report.fill import write_report
+
+    parameters["config"] = config_path(parameters["config"])
+    parameters["inputs"] = list(parameters["inputs"]) or None
+    show(write_report(**parameters, now=now()), as_json)
+
+
+STEPS = (ingest, train, score, forecast, plan, evaluate, report)
