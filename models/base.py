@@ -20,7 +20,10 @@ from numpy.typing import NDArray
 
 from features.panel import Floats, Panel
 
-__all__ = ["Baselines", "Forecaster"]
+__all__ = ["WHOLE_WORKLOAD", "Baselines", "Forecaster"]
+
+WHOLE_WORKLOAD = "*"
+"""The ``metric`` of scores that are about all of a workload's metrics together."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ class EventScores:
 
     Attributes
     ----------
+    events : frame
+        One row an event: ``workload, start, end, kind``, and ``delay_s``, NaN where it was missed.
     kinds : frame
         One row a kind of event: ``kind``, ``events``, ``found``, ``recall``, ``median_delay_s``.
     recall : share of the events found
@@ -29,6 +31,7 @@ class EventScores:
     median_delay_s : from an event's start to its first detection, 0 where told before
     """
 
+    events: pd.DataFrame
     kinds: pd.DataFrame
     recall: float
     precision: float
@@ -70,6 +73,7 @@ def event_scores(
     recall = float(found.mean()) if len(events) else float("nan")
     precision = pairs["alert"].nunique() / len(alerts) if len(alerts) else float("nan")
     return EventScores(
+        events=events,
         kinds=_by_kind(events),
         recall=recall,
         precision=precision,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from models.base import WHOLE_WORKLOAD
 from models.causes import changed_in_words, explained_by_callees, measure_changes
 
 __all__ = ["cause_lists", "leak_causes", "leak_titles", "titles"]
@@ -55,6 +56,7 @@ def _changes(members: pd.DataFrame, scores: pd.DataFrame, before: pd.Timedelta) 
         ["workload", "metric", "ts", "value"],
     ]
     part = part.dropna(subset="value").astype({"workload": str, "metric": str})
+    part = part[part["metric"] != WHOLE_WORKLOAD]  # its value is a score, nothing that was measured
     part["ts"] = part["ts"].dt.as_unit("ms")
     old, new = [], []
     for _, rows in members.groupby("incident"):
@@ -122,7 +124,8 @@ def titles(incidents: pd.DataFrame) -> list[str]:
     ]
     for row in rows:
         top = row["causes"][0] if row["causes"] else row
-        what = str(top.get("evidence", f"{row['metric']} is unusual")).split(" at ")[0]
+        metric = "the whole" if row["metric"] == WHOLE_WORKLOAD else row["metric"]
+        what = str(top.get("evidence", f"{metric} is unusual")).split(" at ")[0]
         others = len(row["workloads"]) - 1
         more = f", and {others} more workload{'s' * (others > 1)}" if others else ""
         said.append(f"{_name(top['workload'])}: {what}{more}")

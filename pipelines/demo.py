@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import yaml
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from features.frames import INCIDENTS, LEAKS
+from features.frames import INCIDENTS, LEAKS, split_workload
 from features.synthetic import FAULTS, ClusterSpec, simulate
 from models.events import EventScores, event_scores
 from pipelines.run import RunRef
@@ -39,14 +40,15 @@ class DemoFindings:
 
     Attributes
     ----------
-    events : recall, precision and delay by kind of fault, leaks left out
-    leaks : frame ``workload, limit_at, found_at, hours_before, p10_h, p50_h, p90_h``; NaT where
-    missed false_incidents : incidents of the scored week that match nothing that was injected
+    events : recall, precision and delay of the faults, leaks left out
+    leaks : frame, one row a leak
+        ``workload, limit_at, found_at, hours_before, p10_h, p50_h, p90_h``; NaT where missed.
+    incidents : how many were about a ``fault``, only a harmless ``deploy``, or ``nothing``
     """
 
     events: EventScores
     leaks: pd.DataFrame
-    false_incidents: int
+    incidents: Mapping[str, int]
 
 
 def run_demo(out: str, console: Console, *, seed: int) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def find(ref: RunRef, truth: pd.DataFrame, start: pd.Timestamp) -> DemoFindings:
     faults = truth[truth["kind"].isin(FAULTS) & (truth["end"] > start)]
     events = event_scores(detected, faults[faults["kind"] != "leak"])
     return DemoFindings(
-        events, _leaks(leaks, faults[faults["kind"] == "leak"]), _false(detected, truth, start)
+        events, _leaks(leaks, faults[faults["kind"] == "leak"]), _about(detected, truth, start)
     )
 
 
@@ -175,19 +177,19 @@ def _leaks(leaks: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def _false(detected: pd.DataFrame, truth: pd.DataFrame, start: pd.Timestamp) -> int:
-    """Incidents none of whose members had anything injected near them."""
+def _about(detected: pd.DataFrame, truth: pd.DataFrame, start: pd.Timestamp) -> dict[str, int]:
+    """How many incidents have a fault near them, only a harmless deploy, or nothing at all."""
     near = pd.Timedelta(hours=1)
-    injected = truth[
-        truth["kind"].isin((*FAULTS, "leak_resumed", "deploy")) & (truth["end"] > start)
-    ]
+    injected = truth[truth["end"] > start]
     pairs = detected.merge(injected, on="workload", suffixes=("", "_true"))
-    hit = (pairs["start"] <= pairs["end_true"] + near) & (
+    close = (pairs["start"] <= pairs["end_true"] + near) & (
         pairs["end"] >= pairs["start_true"] - near
     )
-    return int(
-        (~detected["incident_id"].drop_duplicates().isin(pairs.loc[hit, "incident_id"])).sum()
-    )
+    pairs = pairs[close]
+    every = set(detected["incident_id"])
+    fault = set(pairs.loc[pairs["kind"].isin((*FAULTS, "leak_resumed")), "incident_id"])
+    deploy = set(pairs.loc[pairs["kind"] == "deploy", "incident_id"]) - fault
+    return {"fault": len(fault), "deploy": len(deploy), "nothing": len(every - fault - deploy)}
 
 
 def _figures(findings: DemoFindings) -> dict[str, float]:
@@ -200,32 +202,30 @@ def _figures(findings: DemoFindings) -> dict[str, float]:
         "faults_found": float(findings.events.kinds["found"].sum()),
         "fault_delay_median_s": findings.events.median_delay_s,
         "incident_precision": findings.events.precision,
-        "false_incidents": float(findings.false_incidents),
+        **{f"incidents_about_{what}": float(n) for what, n in findings.incidents.items()},
     }
 
 
 def _print(
     console: Console, findings: DemoFindings, figures: dict[str, float], plan: dict[str, Any]
 ) -> None:
-    table = Table(title="Injected trouble in the fifth week", title_justify="left")
-    for column in ("kind", "found", "median delay"):
-        table.add_column(column)
-    for kind, events, found, delay_s in _records(
-        findings.events.kinds, "kind", "events", "found", "median_delay_s"
-    ):
-        late = "–" if np.isnan(delay_s) else f"{delay_s / 60:.0f} min"
-        table.add_row(kind, f"{found:.0f} of {events:.0f}", late)
+    table = Table(title="Injected in the fifth week", title_justify="left", box=SIMPLE_HEAD)
+    for column in ("fault", "workload", "found"):
+        table.add_column(column, no_wrap=True)
+    for kind, workload, delay_s in _records(findings.events.events, "kind", "workload", "delay_s"):
+        late = "[red]missed[/]" if np.isnan(delay_s) else f"after {delay_s / 60:.0f} min"
+        table.add_row(kind, _short(workload), late)
     for workload, before, p10, p50, p90 in _records(
         findings.leaks, "workload", "hours_before", "p10_h", "p50_h", "p90_h"
     ):
-        name = f"leak in {workload}"
-        if np.isnan(before):
-            table.add_row(name, "missed", "–")
-        else:
-            told = f"{before:.0f} h before OOM, told {p50:.0f} h ({p10:.0f}–{p90:.0f})"
-            table.add_row(name, "found", told)
+        told = f"{before:.0f} h early, told {p50:.0f} h ({p10:.0f}–{p90:.0f})"
+        table.add_row("leak", _short(workload), "[red]missed[/]" if np.isnan(before) else told)
     console.print(table)
-    console.print(f"Incidents that match nothing injected: {findings.false_incidents}")
+    about = findings.incidents
+    console.print(
+        f"{sum(about.values())} incidents: {about['fault']} about injected faults, "
+        f"{about['deploy']} at a harmless deploy, {about['nothing']} about nothing"
+    )
     if "foretide_over_target_cut_share" in figures:
         console.print(
             "Pre-scaling that week would have cut demand above the HPA's target by "
@@ -235,6 +235,11 @@ def _print(
         )
     raised, floors = plan["done"], plan["figures"]["floors"]
     console.print(f"Planned for the next day: {floors:.0f} floors on {raised} workloads (shadow)")
+
+
+def _short(workload: str) -> str:
+    cluster, namespace, _, name = split_workload(workload)
+    return f"{cluster}/{namespace}/{name}"
 
 
 def _records(frame: pd.DataFrame, *columns: str) -> Iterator[tuple[Any, ...]]:

@@ -30,7 +30,7 @@ from pipelines.clock import now
 from pipelines.errors import HistoryError, StoreError
 from pipelines.outcome import Outcome
 from pipelines.run import Run, RunRef
-from pipelines.tasks import call
+from pipelines.tasks import call, publish
 
 __all__ = ["evaluate", "evaluation_file"]
 
@@ -52,7 +52,7 @@ def evaluate(
     as_of: str | None = None,
 ) -> dict[str, Any]:
     """Judge the last days: forecast accuracy and coverage, pre-scaling replayed, alert noise."""
-    return call(judge_window, RunRef.resolve(config, inputs, out, as_of, now()))
+    return publish(call(judge_window, RunRef.resolve(config, inputs, out, as_of, now())))
 
 
 @task(cache_policy=NO_CACHE)

@@ -22,7 +22,7 @@ from pipelines.learning import forecasters, learn
 from pipelines.outcome import Outcome, merge_counts, reasons
 from pipelines.registry import load_live
 from pipelines.run import Run, RunRef, parse_duration
-from pipelines.tasks import run_shards, threads
+from pipelines.tasks import publish, run_shards, threads
 
 __all__ = ["forecast"]
 
@@ -95,7 +95,7 @@ def forecast(
                 or "no series with a champion"
             )
         )
-    return Outcome(
+    outcome = Outcome(
         verb="forecast",
         run_id=run.run_id,
         as_of=ref.as_of,
@@ -105,7 +105,8 @@ def forecast(
         failed=shards.failed,
         outputs={k: v for d in done for k, v in d.outputs.items()},
         figures={"workloads_with_floors": float(sum(d.floors for d in done))},
-    ).to_dict()
+    )
+    return publish(outcome.to_dict())
 
 
 @task(cache_policy=NO_CACHE)

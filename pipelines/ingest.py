@@ -27,7 +27,7 @@ from pipelines.clock import now
 from pipelines.errors import ConfigError, EmptyResult, StoreError
 from pipelines.outcome import Outcome
 from pipelines.run import Run, RunRef, parse_time
-from pipelines.tasks import call, run_shards, threads
+from pipelines.tasks import call, publish, run_shards, threads
 
 __all__ = ["ingest"]
 
@@ -73,9 +73,8 @@ def ingest(
             workers=run.settings.shards.workers,
             max_failed_share=run.settings.shards.max_failed_share,
         )
-        return call(
-            commit, ref, sum(fetched.results, FetchReport()), fetched.failed, begin.isoformat()
-        )
+        total = sum(fetched.results, FetchReport())
+        return publish(call(commit, ref, total, fetched.failed, begin.isoformat()))
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 

@@ -20,7 +20,7 @@ from pipelines.errors import HistoryError
 from pipelines.manifests import render
 from pipelines.outcome import Outcome
 from pipelines.run import Run, RunRef
-from pipelines.tasks import call
+from pipelines.tasks import call, publish
 
 __all__ = ["plan_folder", "prescale"]
 
@@ -39,7 +39,7 @@ def prescale(
     HistoryError
         There is no capacity forecast that is valid now.
     """
-    return call(write_plan, RunRef.resolve(config, inputs, out, as_of, now()))
+    return publish(call(write_plan, RunRef.resolve(config, inputs, out, as_of, now())))
 
 
 @task(cache_policy=NO_CACHE)

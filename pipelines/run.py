@@ -7,7 +7,7 @@ never receives a frame. ``as_of`` is the run's clock: nothing at or after it is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -139,8 +139,12 @@ class Run:
         artifacts = None if s.uri else (root / "mlartifacts").as_uri()
         return Tracking(uri, s.experiment, s.model_prefix, artifacts)
 
-    def samples(self, start: pd.Timestamp, end: pd.Timestamp) -> pd.DataFrame:
+    def samples(
+        self, start: pd.Timestamp, end: pd.Timestamp, metrics: Collection[str] | None = None
+    ) -> pd.DataFrame:
         """This shard's samples of ``[start, end)``: workload, metric, ts, value.
+
+        With ``metrics`` only those.
 
         Raises
         ------
@@ -151,9 +155,11 @@ class Run:
             table = read_samples(self.ref.inputs)
             ts_ms = table["ts"].cast(pa.int64()).to_numpy()
             inside = (ts_ms >= start.timestamp() * 1000) & (ts_ms < end.timestamp() * 1000)
+            if metrics is not None:
+                inside &= np.isin(table["metric"].to_numpy(), list(metrics))
             table = table.filter(pa.array(inside))
         else:
-            table = self.store.read_samples(start, end)
+            table = self.store.read_samples(start, end, metrics)
         if not len(table):
             raise HistoryError(
                 f"no samples from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC in "
@@ -165,7 +171,9 @@ class Run:
             frame = frame[_in_shard(frame["workload"], self.ref.shard, self.ref.shards)]
         return frame
 
-    def panel(self, start: pd.Timestamp, end: pd.Timestamp) -> Panel:
+    def panel(
+        self, start: pd.Timestamp, end: pd.Timestamp, metrics: Collection[str] | None = None
+    ) -> Panel:
         """This shard's samples of ``[start, end)`` on a grid; a last step that is not over is left
         out.
 
@@ -174,7 +182,7 @@ class Run:
         HistoryError
             There is no sample, or none that is a number.
         """
-        frame = self.samples(start, end)
+        frame = self.samples(start, end, metrics)
         names = frame["metric"].cat.categories
         usual = dict.fromkeys(names, self.ref.aggregate or "mean")
         aggregates = usual | self.catalog.aggregates()

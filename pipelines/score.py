@@ -9,20 +9,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from models.incidents import group_incidents
+import pyarrow as pa
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
+from features.changes import CHANGE_METRICS, change_events
 from features.frames import INCIDENTS, LEAKS, SCORES, SKIPS, Contract
 from features.panel import Panel
+from models.incidents import group_incidents
 from pipelines.clock import now
-from pipelines.errors import ConfigError
+from pipelines.errors import ConfigError, HistoryError
 from pipelines.learning import Learned, learn
 from pipelines.outcome import Outcome, merge_counts, reasons
 from pipelines.registry import load_live
 from pipelines.run import Run, RunRef, parse_time, part_name
 from pipelines.scoring import context, score_window
-from pipelines.tasks import call, run_shards, threads
+from pipelines.tasks import call, publish, run_shards, threads
 
 __all__ = ["score"]
 
@@ -87,7 +89,7 @@ def score(
     )
     incidents = call(group, ref, begin.isoformat())
     skipped = merge_counts(d.skipped for d in shards.results)
-    return Outcome(
+    outcome = Outcome(
         verb="score",
         run_id=run.run_id,
         as_of=ref.as_of,
@@ -97,7 +99,8 @@ def score(
         failed=shards.failed,
         outputs={k: v for d in shards.results for k, v in d.outputs.items()} | incidents["outputs"],
         figures=incidents["figures"],
-    ).to_dict()
+    )
+    return publish(outcome.to_dict())
 
 
 @task(cache_policy=NO_CACHE)
@@ -130,7 +133,7 @@ def group(ref: RunRef, start: str) -> dict[str, Any]:
     begin = parse_time(start, "start")
     memory = pd.Timedelta(hours=run.settings.detect.regroup_h)
     scores, leaks = _since(run, SCORES, begin - memory), _since(run, LEAKS, begin - memory)
-    found = group_incidents(scores, leaks, run.settings.detect.incidents)
+    found = group_incidents(scores, leaks, run.settings.detect.incidents, _events(run, begin))
     recent = found[found["ended_at"].isna() | (found["ended_at"] > begin)]
     path = run.store.write(INCIDENTS, recent.assign(run_id=run.run_id), run.part)
     return {
@@ -152,6 +155,15 @@ def _baselines(run: Run, panel: Panel, until: pd.Timestamp | None) -> tuple[Sequ
     return live.shards, live.forecaster.label if live.detector is None else live.detector.label
 
 
+def _events(run: Run, begin: pd.Timestamp) -> pd.DataFrame:
+    """Deploys and restarts near the window, which incidents may name as causes."""
+    start = begin - pd.Timedelta(hours=run.settings.detect.regroup_h)
+    try:
+        return change_events(run.panel(start, run.as_of, metrics=CHANGE_METRICS))
+    except HistoryError:
+        return pd.DataFrame(columns=["workload", "ts", "event"])
+
+
 def _since(run: Run, contract: Contract, since: pd.Timestamp) -> pd.DataFrame:
     """Rows of the last runs; where runs overlap the newest one counts."""
     table: pd.DataFrame = run.read(contract, since).to_pandas()
@@ -159,7 +171,14 @@ def _since(run: Run, contract: Contract, since: pd.Timestamp) -> pd.DataFrame:
 
 
 def _resume(run: Run) -> pd.Timestamp:
-    """Where the scores end; the last day where there are none, or none that are recent."""
+    """Just after the last step that has a score, wherever the clock of its run stood: a run sees
+    only steps that are over, and samples may be late. The last day where there is none, or none
+    that is recent.
+    """
     day = run.as_of - pd.Timedelta(days=1)
-    before = [p[:16] for p in run.store.parts(SCORES) if p[:16] < part_name(run.as_of)]
-    return max(day, parse_time(before[-1], "scores")) if before else day
+    before = [p for p in run.store.parts(SCORES) if part_name(day) < p[:16] < part_name(run.as_of)]
+    for part in reversed(before):
+        ts_ms = run.store.read(SCORES, part=part)["ts"].cast(pa.int64()).to_numpy()
+        if len(ts_ms):
+            return max(day, pd.Timestamp(int(ts_ms.max()) + 1, unit="ms", tz="UTC"))
+    return day

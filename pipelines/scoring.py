@@ -19,15 +19,13 @@ from features.metrics import Catalog
 from features.panel import Floats, Panel
 from features.signals import build_signals
 from models.band import Band, reasons_text
+from models.base import WHOLE_WORKLOAD
 from models.isolation_forest import IsolationForest
 from models.memory_slope import MemorySlope, prefer_rss
 from pipelines.learning import Learned, forecasters
 from pipelines.settings import Settings
 
-__all__ = ["WHOLE_WORKLOAD", "Scored", "context", "find_leaks", "score_window"]
-
-WHOLE_WORKLOAD = "*"
-"""The ``metric`` of scores that are about all of a workload's metrics together."""
+__all__ = ["Scored", "context", "find_leaks", "score_window"]
 
 _CRITICAL = 2.0
 _USED = re.compile(r"(?P<what>\w+?)_(?:used|usage|rss|working_set)_(?P<unit>\w+)")

@@ -9,19 +9,22 @@ whose task failed may not be green by accident.
 from __future__ import annotations
 
 import logging
+import textwrap
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 from prefect import Task
+from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from pipelines.errors import ForetideError
+from pipelines.outcome import Outcome
 
-__all__ = ["Shards", "call", "run_shards", "threads"]
+__all__ = ["Shards", "call", "publish", "run_shards", "threads"]
 
 R = TypeVar("R")
 _log = logging.getLogger(__name__)
@@ -74,6 +77,20 @@ def run_shards(
         ) from errors[0]
     results = tuple(o for o in outcomes if not isinstance(o, BaseException))
     return Shards(results, tuple(f"{type(e).__name__}: {e}" for e in errors))
+
+
+def publish(result: dict[str, Any]) -> dict[str, Any]:
+    """Show an outcome in the flow run as well, where there is one; gives it back as it came."""
+    if FlowRunContext.get():
+        outcome = Outcome(**result)
+        figures = (f"  {name}: {value:g}" for name, value in outcome.figures.items())
+        outputs = (f"  {name}: {place}" for name, place in outcome.outputs.items())
+        text = "\n".join((outcome.line(), *outcome.notes, *figures, *outputs))
+        # indented, so that names from the cluster are shown as they are and never as markup
+        create_markdown_artifact(
+            textwrap.indent(text, "    "), key=outcome.verb, description=outcome.line()
+        )
+    return result
 
 
 def _settled(future: PrefectFuture[R]) -> R | BaseException:

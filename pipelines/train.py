@@ -26,7 +26,7 @@ from pipelines.learning import learn
 from pipelines.outcome import Outcome, merge_counts, reasons
 from pipelines.registry import DETECTOR, FORECASTER, check_round_trip
 from pipelines.run import Run, RunRef
-from pipelines.tasks import call, run_shards, threads
+from pipelines.tasks import call, publish, run_shards, threads
 
 __all__ = ["train"]
 
@@ -65,7 +65,7 @@ def train(
             workers=run.settings.shards.workers,
             max_failed_share=run.settings.shards.max_failed_share,
         )
-        return call(register, ref, trained.results, trained.failed)
+        return publish(call(register, ref, trained.results, trained.failed))
     finally:
         shutil.rmtree(_aside(run), ignore_errors=True)
 

@@ -164,6 +164,29 @@ class Store:
         tables = [self._load(self._part_path(contract, p), contract) for p in chosen]
         return self._joined(tables, contract)
 
+    def adopt(self, contract: Contract, aside: Store, *, replacing: Iterable[str]) -> list[str]:
+        """Move all parts of a table here from a store on the same file system; gives their paths.
+
+        The parts named in ``replacing`` that are not written anew go away.
+
+        Raises
+        ------
+        StoreError
+            A file cannot be moved or deleted.
+        """
+        parts = aside.parts(contract)
+        try:
+            self._fs.create_dir(f"{self._base}/{contract.name}", recursive=True)
+            for part in parts:
+                self._fs.move(aside._part_path(contract, part), self._part_path(contract, part))
+            for part in set(replacing) - set(parts):
+                self._fs.delete_file(self._part_path(contract, part))
+        except (pa.ArrowException, OSError) as error:
+            raise StoreError(
+                f"{self.root}: {contract.name} cannot be written: {_one_line(error)}"
+            ) from error
+        return [self._part_path(contract, part) for part in parts]
+
     def parts(self, contract: Contract) -> list[str]:
         """Names of the parts that were written, sorted: run stamps sort by time."""
         return sorted(

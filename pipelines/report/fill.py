@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from features.changes import DEPLOY, change_events
 from features.frames import (
     BACKTEST,
     CAPACITY,
@@ -101,6 +101,7 @@ def report_data(run: Run, extra: list[tuple[str, str, str]]) -> ReportData:
     history = run.panel(start, run.as_of)
     forecasts = _since(run, FORECASTS, start - pd.Timedelta(run.settings.forecast.horizon_h, "h"))
     leaks = _since(run, LEAKS, start)
+    events = change_events(history)
     clusters = sorted({w.split("/", 1)[0] for w in history.keys["workload"]})
     return ReportData(
         as_of=run.as_of,
@@ -115,7 +116,7 @@ def report_data(run: Run, extra: list[tuple[str, str, str]]) -> ReportData:
         backtest=_newest(run, BACKTEST),
         skips=_newest(run, SKIPS),
         plan=_plan_rows(run),
-        deploys=_deploys(history),
+        deploys=events.loc[events["event"] == DEPLOY, ["workload", "ts"]],
         summary=[*extra, *_summary(run)],
     )
 
@@ -141,18 +142,6 @@ def _plan_rows(run: Run) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     return Plan.from_dict(json.loads(path.read_text(encoding="utf-8"))).rows()
-
-
-def _deploys(history: Panel) -> pd.DataFrame:
-    """Where the newest revision's stamp moves."""
-    revisions = history.of("deploy_timestamp_seconds")
-    known = pd.DataFrame(revisions.values).ffill(axis=1).to_numpy()
-    changed = np.zeros(known.shape, dtype=bool)
-    changed[:, 1:] = (known[:, 1:] != known[:, :-1]) & ~np.isnan(known[:, :-1])
-    rows, cols = np.nonzero(changed)
-    return pd.DataFrame(
-        {"workload": revisions.keys["workload"].to_numpy()[rows], "ts": revisions.times[cols]}
-    )
 
 
 def _summary(run: Run) -> list[tuple[str, str, str]]:

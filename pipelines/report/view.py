@@ -33,7 +33,9 @@ def view(index: Index) -> dict[str, Any]:
     models = champions(data.backtest, params.naive_model)
     for row in models["rows"]:
         row["who"] = named(row["workload"], numbers)
-    urgent = [i for i in incidents if i["open"]] + [k for k in leaks if k["current"]]
+    growing = [k for k in leaks if k["current"]]
+    told = {(k["who"]["full"], k["metric"]) for k in growing}
+    urgent = [i for i in incidents if i["open"] and _about(i) not in told] + growing
     clusters = sorted({p[0] for p in parts.values() if p[0]})
     workloads = _workloads(index, parts, incidents, leaks, rises, models["live"])
     return {
@@ -58,6 +60,14 @@ def view(index: Index) -> dict[str, Any]:
         "skips": _skips(index, numbers),
         "points": points_per_trace(index),
     }
+
+
+def _about(incident: Row) -> tuple[str, str] | None:
+    """The one series that an incident is about: a leak's own card says more, and is up to date."""
+    if len(incident["who"]) != 1 or not incident["causes"]:
+        return None
+    top = incident["causes"][0]
+    return top["who"]["full"], top["metric"]
 
 
 def _long(at: pd.Timestamp) -> str:

@@ -1,0 +1,91 @@
+"""What a run writes, before it is known to be good: aside first, then into the store.
+
+A run that breaks leaves the store as it was. A run that is repeated replaces what it wrote before,
+also where its work is cut into other shards now.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from features.frames import CONTRACTS, SKIPS, Contract
+from pipelines.adapters.store import Store
+from pipelines.errors import StoreError
+from pipelines.run import Run, part_name
+
+__all__ = ["aside", "commit_tables", "keep", "staged", "tables_aside"]
+
+
+def aside(run: Run, verb: str) -> Path:
+    """The folder of what one run of a verb has written so far."""
+    return Path(run.ref.out) / f".{verb}-{run.run_id}"
+
+
+@contextmanager
+def staged(run: Run, verb: str) -> Generator[Path]:
+    """An empty folder aside, gone afterwards.
+
+    Raises
+    ------
+    StoreError
+        The store's folder cannot be written.
+    """
+    folder, root = aside(run, verb), Path(run.ref.out)
+    is_new = not root.exists()
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise StoreError(
+            f"{root} cannot be written: {error.strerror}; choose another --out, or mend it"
+        ) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if is_new:
+            with suppress(OSError):  # what was written to it stays
+                root.rmdir()
+
+
+def keep(run: Run, verb: str, contract: Contract, table: pa.Table | pd.DataFrame) -> None:
+    """Write this shard's table aside."""
+    base = _base(run, verb, contract)
+    part = base if run.ref.shards == 1 else f"{base}-{run.ref.shard:04d}"
+    Store(aside(run, verb)).write(contract, table, part)
+
+
+def tables_aside(run: Run, verb: str, contract: Contract) -> pa.Table | None:
+    """What all shards have written of a table so far; nothing where none did."""
+    store = Store(aside(run, verb))
+    return store.read(contract) if store.parts(contract) else None
+
+
+def commit_tables(run: Run, verb: str) -> dict[str, str]:
+    """Move everything into the store; gives table → its file, or its folder where it has several.
+
+    What an earlier run of the verb wrote at the same clock goes away.
+    """
+    written = Store(aside(run, verb))
+    places: dict[str, str] = {}
+    for contract in CONTRACTS.values():
+        parts = written.parts(contract)
+        if parts:
+            own = re.compile(re.escape(_base(run, verb, contract)) + r"(-\d{4})?")
+            stale = [p for p in run.store.parts(contract) if own.fullmatch(p)]
+            paths = run.store.adopt(contract, written, replacing=stale)
+            places[contract.name] = paths[0] if len(paths) == 1 else paths[0].rpartition("/")[0]
+    return places
+
+
+def _base(run: Run, verb: str, contract: Contract) -> str:
+    """A part's name without its shard; every verb that skips has a part of its own."""
+    stamp = part_name(run.as_of)
+    return f"{stamp}-{verb}" if contract is SKIPS else stamp
