@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from urllib.parse import quote, unquote
 
 import pandas as pd
 import pyarrow as pa
@@ -39,9 +38,6 @@ __all__ = [
     "conform",
     "quantile_column",
     "require",
-    "split_workload",
-    "with_workload",
-    "workload_id",
 ]
 
 WORKLOAD_PARTS = ("cluster", "namespace", "kind", "name")
@@ -157,7 +153,8 @@ ACCURACY = _contract(
     "accuracy",
     ("workload", "metric", "evaluated_at"),
     workload=_LABEL, metric=_LABEL, evaluated_at=_TS, started_at=_TS, model=_LABEL,
-    wape=_F, pinball_q90=_F, coverage_q90=_F, peak_coverage_q90=_F, points=pa.int64(), run_id=_LABEL,
+    wape=_F, pinball_q90=_F, coverage_q90=_F, peak_coverage_q90=_F, points=pa.int64(),
+    run_id=_LABEL,
 )  # fmt: skip
 REPLAYS = _contract(
     "replays",
@@ -231,50 +228,6 @@ def require(table: pa.Table, contract: Contract) -> pa.Table:
             f"(it reads {' and '.join(sorted(readable))}); upgrade foretide or rewrite the table"
         )
     return conform(table, contract)
-
-
-def workload_id(cluster: str, namespace: str, kind: str, name: str) -> str:
-    """``prod/shop/Deployment/checkout``; a slash inside a part is percent-encoded."""
-    return "/".join(
-        quote(part, safe=" :@!$&'()*+,;=[]{}|<>^`\"#?\\")
-        for part in (cluster, namespace, kind, name)
-    )
-
-
-def split_workload(workload: str) -> tuple[str, str, str, str]:
-    """The four parts of ``workload_id``.
-
-    Raises
-    ------
-    FrameError
-        The text is not four parts.
-    """
-    parts = [unquote(p) for p in workload.split("/")]
-    if len(parts) != len(WORKLOAD_PARTS):
-        raise FrameError(f"expected a workload as {'/'.join(WORKLOAD_PARTS)}, got {workload!r}")
-    cluster, namespace, kind, name = parts
-    return cluster, namespace, kind, name
-
-
-def with_workload(samples: pa.Table) -> pd.DataFrame:
-    """Samples as a frame ``workload, metric, ts, value``; the two labels are categorical."""
-    frame: pd.DataFrame = samples.to_pandas()
-    parts = frame[list(WORKLOAD_PARTS)]
-    codes = parts.apply(lambda c: c.cat.codes.astype("int64"))
-    packed = codes["cluster"].to_numpy()
-    for part in WORKLOAD_PARTS[1:]:
-        packed = packed * max(len(parts[part].cat.categories), 1) + codes[part].to_numpy()
-    group, first = pd.factorize(packed)
-    rows = pd.Series(range(len(frame))).groupby(group, sort=True).first() if len(first) else []
-    names = [workload_id(*(str(v) for v in parts.iloc[row])) for row in rows]
-    return pd.DataFrame(
-        {
-            "workload": pd.Categorical.from_codes(group, categories=pd.Index(names, dtype="str")),
-            "metric": frame["metric"],
-            "ts": frame["ts"],
-            "value": frame["value"],
-        }
-    )
 
 
 def quantile_column(quantile: float) -> str:

@@ -16,7 +16,8 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features.frames import FrameError, with_workload
+from features.frames import FrameError
+from features.workloads import with_workload
 
 __all__ = ["Floats", "Panel", "PanelCounts", "infer_step"]
 

@@ -16,8 +16,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from features.civil import Calendar, local_days, special_mask
-from features.frames import workload_id
 from features.panel import Floats
+from features.workloads import workload_id
 
 __all__ = ["CALENDARS", "Clock", "ClusterSpec", "clock_of", "make_fleet", "spec_times"]
 

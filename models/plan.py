@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from features.frames import split_workload
 from features.panel import Floats
+from features.workloads import split_workload
 from models.actions import Action, Floor, Gate, Note, Placeholder, Plan, describe
 from models.hpa import Ints, rolling_max
 from models.windows import cover, runs

@@ -8,7 +8,7 @@ tables.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from features.frames import INCIDENTS, LEAKS, split_workload
+from features.frames import INCIDENTS, LEAKS
 from features.synthetic import FAULTS, ClusterSpec, simulate
+from features.workloads import split_workload
 from models.events import EventScores, event_scores
 from pipelines.run import RunRef
 from pipelines.settings import CONFIG_DIR
@@ -218,7 +219,7 @@ def _print(
     for workload, before, p10, p50, p90 in _records(
         findings.leaks, "workload", "hours_before", "p10_h", "p50_h", "p90_h"
     ):
-        told = f"{before:.0f} h early, told {p50:.0f} h ({p10:.0f}–{p90:.0f})"
+        told = f"{before:.0f} h early, told {p10:.0f}–{p90:.0f} h"
         table.add_row("leak", _short(workload), "[red]missed[/]" if np.isnan(before) else told)
     console.print(table)
     about = findings.incidents

@@ -25,9 +25,10 @@ from features.frames import (
 from features.panel import Floats, Panel
 from models.measures import coverage, peak_coverage, pinball, points, wape
 from models.replay import compare
-from models.state import workload_state
+from models.replay_case import measured_case
 from pipelines.clock import now
 from pipelines.errors import HistoryError, StoreError
+from pipelines.floors_held import replay_rows, savings
 from pipelines.outcome import Outcome
 from pipelines.run import Run, RunRef
 from pipelines.tasks import call, publish
@@ -135,55 +136,28 @@ def _replays(run: Run, start: pd.Timestamp) -> _Part:
     )
     names = floors.keys["workload"].tolist()
     panel = run.panel(start - pd.Timedelta(days=8), run.as_of)
-    state = workload_state(panel.window(start), names, run.settings.prescale.capacity)
+    case = measured_case(panel.window(start), names, run.settings.prescale.capacity)
     demand = _resample(panel.of("cpu_usage_cores"), floors.step, start, run.as_of, names)
-    capacity = _pod_capacity(panel.window(start), names, state)
-    usable = (
-        np.isfinite(capacity)
-        & np.isfinite(demand).any(axis=1)
-        & state["hpa_max"].notna().to_numpy()
-    )
+    usable = case.usable & np.isfinite(demand).any(axis=1)
     if not usable.any():
         return _Part(none, {}, "no workload with CPU usage, requests and an HPA")
     history_end = start - pd.Timedelta(days=8)
     history = _resample(panel.of("cpu_usage_cores"), floors.step, history_end, start, names)
+    held = case.select(usable)
     table = compare(
         demand[usable],
         floors.step / pd.Timedelta(1, "s"),
         workloads=[n for n, ok in zip(names, usable, strict=True) if ok],
-        pod_capacity_cores=capacity[usable],
-        target_ratio=_target(state, capacity)[usable],
-        min_replicas=state["hpa_min"].fillna(1).to_numpy()[usable],
-        max_replicas=state["hpa_max"].to_numpy()[usable],
+        pod_capacity_cores=held.pod_capacity_cores,
+        target_ratio=held.target_ratio,
+        min_replicas=held.min_replicas,
+        max_replicas=held.max_replicas,
         floors=floors.values[usable],
         history=history[usable],
-        pod_start_s=state["lead_time_s"].to_numpy()[usable],
+        pod_start_s=held.pod_start_s,
         params=run.settings.prescale.replay,
     )
-    return _Part(_renamed(table), _savings(table))
-
-
-def _savings(table: pd.DataFrame) -> dict[str, float]:
-    columns = ["unserved", "over_target", "replica_hours", "short_pod_min"]
-    sums = table.groupby("policy")[columns].sum()
-    rows = sums.to_numpy(dtype=float)
-    total = {
-        str(p): dict(zip(columns, row, strict=True))
-        for p, row in zip(sums.index, rows, strict=True)
-    }
-    base = total.pop("reactive")
-    figures: dict[str, float] = {"replayed_workloads": float(table["workload"].nunique())}
-    for policy, row in total.items():
-        for column in ("unserved", "over_target"):
-            if base[column] > 0:  # where the HPA alone misses nothing there is nothing to cut
-                figures[f"{policy}_{column}_cut_share"] = 1 - row[column] / base[column]
-        figures[f"{policy}_replica_hours_vs_reactive"] = (
-            row["replica_hours"] / base["replica_hours"]
-        )
-    figures["short_pod_minutes_avoided"] = (
-        base["short_pod_min"] - total["foretide"]["short_pod_min"]
-    )
-    return figures
+    return _Part(replay_rows(table), savings(table))
 
 
 def _noise(run: Run, start: pd.Timestamp) -> _Part:
@@ -244,27 +218,6 @@ def _resample(
 ) -> Floats:
     coarse = Panel.from_frame(panel.to_frame(), step=step, start=start, end=end)
     return coarse.matrix("cpu_usage_cores", names)
-
-
-def _pod_capacity(panel: Panel, names: list[str], state: pd.DataFrame) -> Floats:
-    """What one pod can burn: its CPU limit, or its request where it has none."""
-    limit = panel.matrix("cpu_limit_cores", names) / panel.matrix("replicas", names)
-    limit[~np.isfinite(limit)] = np.nan
-    usual = pd.DataFrame(limit).median(axis=1).to_numpy(dtype=float)
-    return np.where(usual > 0, usual, state["request_cores"].to_numpy(dtype=float))
-
-
-def _target(state: pd.DataFrame, capacity: Floats) -> Floats:
-    """The HPA's target as a share of what a pod can burn."""
-    known = state[["target_ratio", "request_cores"]].to_numpy(dtype=float)
-    target = known.prod(axis=1)
-    return np.minimum(np.where(np.isfinite(target), target / capacity, 0.7), 1.0)
-
-
-def _renamed(table: pd.DataFrame) -> pd.DataFrame:
-    core_h = ("demand", "unserved", "over_target")
-    known = table.rename(columns={name: f"{name}_core_h" for name in core_h})
-    return known[[c for c in REPLAYS.schema.names if c in known.columns]]
 
 
 def _write_figures(path: Path, figures: dict[str, float]) -> None:

@@ -32,6 +32,8 @@ __all__ = [
     "forecastable",
     "forecasters",
     "learn",
+    "learn_forecasters",
+    "learnable",
 ]
 
 _NOT_FORECAST = ("limit", "state")
@@ -85,14 +87,21 @@ def learn_forecasters(
 
     Returns the champions (nothing where no series had enough) and the skipped series with reasons.
     """
+    usable, skipped = learnable(panel, catalog, settings)
+    if not usable.n_series:
+        return None, skipped
+    return fit_champions(usable, forecasters(settings), settings.forecast.champion), skipped
+
+
+def learnable(panel: Panel, catalog: Catalog, settings: Settings) -> tuple[Panel, pd.DataFrame]:
+    """The series with a future and enough history, special days blanked; the skipped series with
+    reasons.
+    """
     series = forecastable(panel, catalog)
     verdict = judge(series, settings.quality)
     ok = verdict["ok"].to_numpy(dtype=bool)
     skipped = verdict.loc[~ok, ["workload", "metric", "reason"]].reset_index(drop=True)
-    if not ok.any():
-        return None, skipped
-    usable = without_special_days(series.select(ok), settings)
-    return fit_champions(usable, forecasters(settings), settings.forecast.champion), skipped
+    return without_special_days(series.select(ok), settings), skipped
 
 
 def learn_detectors(

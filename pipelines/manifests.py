@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from features.frames import split_workload
+from features.workloads import split_workload
 from models.actions import Action, Floor, Placeholder, Plan
 
 __all__ = ["ManifestParams", "dns_label", "render"]

@@ -24,6 +24,7 @@ class Outcome:
     outputs : table or file → where it is
     figures : name → value, computed by the run
     notes : lines for a person
+    rows : a small table that is the answer itself, where a verb has one
     """
 
     verb: str
@@ -36,6 +37,7 @@ class Outcome:
     outputs: Mapping[str, str] = field(default_factory=dict[str, str])
     figures: Mapping[str, float] = field(default_factory=dict[str, float])
     notes: tuple[str, ...] = ()
+    rows: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def total(self) -> int:

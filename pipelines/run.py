@@ -7,8 +7,8 @@ never receives a frame. ``as_of`` is the run's clock: nothing at or after it is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +16,19 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features.frames import Contract, FrameError, with_workload
+from features.frames import Contract, FrameError
 from features.metrics import Catalog
-from features.panel import Panel
+from features.panel import Panel, infer_step
+from features.workloads import with_workload
 from pipelines.adapters.catalog import load_catalog
 from pipelines.adapters.files import read_samples
 from pipelines.adapters.store import Store
 from pipelines.adapters.tracking import Tracking
 from pipelines.errors import ConfigError, HistoryError
+from pipelines.moments import parse_time
 from pipelines.settings import CONFIG_DIR, Settings, load_settings
 
-__all__ = ["Run", "RunRef", "parse_duration", "parse_time", "part_name"]
+__all__ = ["Run", "RunRef", "part_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,6 @@ class RunRef:
             moment = now
         return cls(config, files, out or settings.store.path, moment.isoformat())
 
-    def split(self, n_workloads: int, workloads_per_shard: int) -> list[RunRef]:
-        """The same run, cut into shards of at most so many workloads."""
-        shards = max(-(-n_workloads // workloads_per_shard), 1)
-        return [replace(self, shard=i, shards=shards) for i in range(shards)]
-
     def open(self) -> Run:
         """Read the configuration and the catalog; open the store."""
         settings = load_settings(self.config)
@@ -109,16 +106,18 @@ class Run:
 
     @property
     def run_id(self) -> str:
-        """The same configuration, inputs and clock give the same id, so a re-run replaces."""
-        knobs = self.settings.model_dump_json(exclude={"source": {"headers"}})
+        """The same configuration, inputs and clock give the same id, so a re-run replaces.
+
+        How the work is cut into shards makes no other run of it.
+        """
+        knobs = self.settings.model_dump_json(exclude={"source": {"headers"}, "shards": True})
         text = "\n".join((knobs, *self.ref.inputs, self.ref.as_of))
         return f"{part_name(self.as_of)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     @property
     def part(self) -> str:
-        """Name of this run's part of a table: its clock, and its shard where there are several."""
-        name = part_name(self.as_of)
-        return name if self.ref.shards == 1 else f"{name}-{self.ref.shard:04d}"
+        """How files of this run are named: by its clock."""
+        return part_name(self.as_of)
 
     @property
     def history_start(self) -> pd.Timestamp:
@@ -142,7 +141,7 @@ class Run:
     def samples(
         self, start: pd.Timestamp, end: pd.Timestamp, metrics: Collection[str] | None = None
     ) -> pd.DataFrame:
-        """This shard's samples of ``[start, end)``: workload, metric, ts, value.
+        """All workloads' samples of ``[start, end)``: workload, metric, ts, value.
 
         With ``metrics`` only those.
 
@@ -166,16 +165,16 @@ class Run:
                 f"{', '.join(self.ref.inputs) or self.ref.out}; "
                 "choose another --as-of, or ingest first"
             )
-        frame = with_workload(table)
-        if self.ref.shards > 1:
-            frame = frame[_in_shard(frame["workload"], self.ref.shard, self.ref.shards)]
-        return frame
+        return with_workload(table)
 
     def panel(
         self, start: pd.Timestamp, end: pd.Timestamp, metrics: Collection[str] | None = None
     ) -> Panel:
         """This shard's samples of ``[start, end)`` on a grid; a last step that is not over is left
         out.
+
+        The grid is that of all workloads, so that nothing depends on how they are cut. A shard
+        whose workloads have no sample gets a panel without series.
 
         Raises
         ------
@@ -187,7 +186,7 @@ class Run:
         usual = dict.fromkeys(names, self.ref.aggregate or "mean")
         aggregates = usual | self.catalog.aggregates()
         try:
-            panel = Panel.from_frame(frame, step=self.step, aggregates=aggregates)
+            panel = self._on_grid(frame, aggregates)
         except FrameError as error:
             raise HistoryError(str(error)) from error
         panel = panel.window(end=end.floor(panel.step))
@@ -215,44 +214,30 @@ class Run:
         return pa.concat_tables(tables, promote_options="default").unify_dictionaries()
 
     def shards(self, start: pd.Timestamp | None = None) -> list[RunRef]:
-        """This run, cut by the number of workloads that were seen since ``start``."""
+        """This run, cut by the workloads that were seen since ``start``, all on one step."""
         frame = self.samples(start or self.history_start, self.as_of)
-        return self.ref.split(len(frame["workload"].cat.categories), self.settings.shards.workloads)
+        workload = frame["workload"].cat.remove_unused_categories()
+        shards = -(-len(workload.cat.categories) // self.settings.shards.workloads)
+        step = self.step or _usual_step(frame)
+        ref = replace(self.ref, shards=max(shards, 1), step_s=step.total_seconds())
+        homes = np.unique(_homes(workload.cat.categories, ref.shards))
+        return [replace(ref, shard=int(i)) for i in homes]
 
-
-def parse_time(text: str, option: str) -> pd.Timestamp:
-    """A moment given by the user, as UTC; without a zone it is taken as UTC.
-
-    Raises
-    ------
-    ConfigError
-        It is no moment.
-    """
-    try:
-        moment = pd.Timestamp(text)
-    except ValueError:
-        moment = None
-    if not isinstance(moment, pd.Timestamp):
-        raise ConfigError(f"{option}: expected a moment like 2026-06-01T00:00Z, got {text!r}")
-    moment = moment.tz_localize("UTC") if moment.tz is None else moment.tz_convert("UTC")
-    return moment.as_unit("ms")
-
-
-def parse_duration(text: str, option: str) -> pd.Timedelta:
-    """A length of time given by the user, such as ``168h`` or ``30min``.
-
-    Raises
-    ------
-    ConfigError
-        It is none, or not above zero.
-    """
-    try:
-        length = pd.Timedelta(text)
-    except ValueError:
-        length = None
-    if not isinstance(length, pd.Timedelta) or length <= pd.Timedelta(0):
-        raise ConfigError(f"{option}: expected a length of time like 168h or 30min, got {text!r}")
-    return length
+    def _on_grid(self, frame: pd.DataFrame, aggregates: Mapping[str, str]) -> Panel:
+        if self.ref.shards == 1:
+            return Panel.from_frame(frame, step=self.step, aggregates=aggregates)
+        finite = frame[np.isfinite(frame["value"])]
+        if finite.empty:
+            raise FrameError(f"none of the {len(frame)} samples has a finite value")
+        step = self.step or _usual_step(frame)
+        first, last = finite["ts"].min(), finite["ts"].max() + pd.Timedelta(1, "ms")
+        homes = _homes(frame["workload"].cat.categories, self.ref.shards)
+        mine = frame[homes[frame["workload"].cat.codes.to_numpy()] == self.ref.shard]
+        if not np.isfinite(mine["value"]).any():
+            first = first.floor(step)
+            nothing = np.empty((0, int(np.ceil((last - first) / step))))
+            return Panel(mine[["workload", "metric"]][:0].astype("str"), first, step, nothing)
+        return Panel.from_frame(mine, step=step, start=first, end=last, aggregates=aggregates)
 
 
 def part_name(moment: pd.Timestamp) -> str:
@@ -260,13 +245,22 @@ def part_name(moment: pd.Timestamp) -> str:
     return f"{moment:%Y%m%dT%H%M%SZ}"
 
 
-def _in_shard(workloads: pd.Series, shard: int, shards: int) -> pd.Series:
-    """Cut by the name's hash: a workload stays in its shard whoever else is there."""
-    categories = workloads.cat.categories
-    home = np.array(
-        [int(hashlib.sha256(str(w).encode()).hexdigest()[:8], 16) % shards for w in categories]
-    )
-    return pd.Series(home[workloads.cat.codes.to_numpy()] == shard, index=workloads.index)
+def _homes(workloads: pd.Index, shards: int) -> NDArray[np.int64]:
+    """Each workload's shard, by its name's hash: it stays there whoever else is there."""
+    digests = (hashlib.sha256(str(w).encode()).hexdigest() for w in workloads)
+    return np.array([int(d[:8], 16) % shards for d in digests], dtype=np.int64)
+
+
+def _usual_step(frame: pd.DataFrame) -> pd.Timedelta:
+    """The resolution of all samples that are numbers."""
+    frame = frame[np.isfinite(frame["value"])]
+    ts_ms = frame["ts"].dt.as_unit("ms").astype("int64").to_numpy()
+    codes = [frame[c].cat.codes.to_numpy().astype(np.int64) for c in ("workload", "metric")]
+    series = codes[0] * len(frame["metric"].cat.categories) + codes[1]
+    order = np.lexsort((ts_ms, series))
+    series, ts_ms = series[order], ts_ms[order]
+    first = np.r_[True, (series[1:] != series[:-1]) | (ts_ms[1:] != ts_ms[:-1])][: len(order)]
+    return infer_step(series[first], ts_ms[first])
 
 
 def _end(ts_ms: NDArray[np.int64]) -> pd.Timestamp:

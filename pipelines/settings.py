@@ -27,6 +27,7 @@ from models.memory_slope import MemorySlopeParams
 from models.plan import PlanParams
 from models.prophet import ProphetParams
 from models.replay import ReplayParams
+from models.replay_case import ReplayCaseParams
 from models.seasonal_naive import SeasonalNaiveParams
 from pipelines.adapters.prometheus import PrometheusParams
 from pipelines.errors import ConfigError
@@ -121,6 +122,8 @@ class PrescaleSettings(_Section):
     capacity: CapacityParams = CapacityParams()
     plan: PlanParams = PlanParams()
     replay: ReplayParams = ReplayParams()
+    replay_case: ReplayCaseParams = ReplayCaseParams()
+    """The pods of a replayed load that comes without any."""
 
 
 class EvaluateSettings(_Section):

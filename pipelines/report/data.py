@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.frames import FrameError, split_workload
+from features.frames import FrameError
 from features.panel import Panel
+from features.workloads import split_workload
 
 __all__ = [
     "ReportData",

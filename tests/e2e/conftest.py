@@ -27,7 +27,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from features.frames import split_workload, with_workload
+from features.workloads import split_workload, with_workload
 
 Series = tuple[dict[str, str], np.ndarray, np.ndarray]
 """Labels, stamps (n,) in Unix milliseconds, values (n,)."""

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from features.frames import split_workload
+from features.workloads import split_workload
 
 Series = tuple[dict[str, str], np.ndarray, np.ndarray]
 """Labels, stamps (n,) in Unix milliseconds, values (n,)."""

@@ -20,10 +20,8 @@ from features.frames import (
     conform,
     quantile_column,
     require,
-    split_workload,
-    with_workload,
-    workload_id,
 )
+from features.workloads import split_workload, with_workload, workload_id
 
 TS = pd.Timestamp("2026-05-04T09:00Z")
 EVERY = pytest.mark.parametrize("contract", CONTRACTS.values(), ids=list(CONTRACTS))

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from features.frames import SAMPLES, FrameError, conform, workload_id
+from features.frames import SAMPLES, FrameError, conform
 from features.panel import Panel, infer_step
+from features.workloads import workload_id
 
 START = pd.Timestamp("2026-05-04T00:00Z")
 STEP = pd.Timedelta(300, "s")

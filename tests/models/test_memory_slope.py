@@ -1,5 +1,4 @@
-"""Leaks that are made and found again, harmless growth that must stay quiet, and two real servers.
-"""
+"""Leaks that are made and found again, harmless growth that must stay quiet, and two real servers."""
 
 from __future__ import annotations
 

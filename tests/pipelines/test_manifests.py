@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.frames import workload_id
+from features.workloads import workload_id
 from models.plan import Floor, Placeholder, Plan
 from pipelines.manifests import ManifestParams, dns_label, render
 

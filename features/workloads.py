@@ -1,0 +1,56 @@
+"""A workload's name: ``cluster/namespace/kind/name``. Pods come and go; it keeps its identity."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, unquote
+
+import pandas as pd
+import pyarrow as pa
+
+from features.frames import WORKLOAD_PARTS, FrameError
+
+__all__ = ["split_workload", "with_workload", "workload_id"]
+
+
+def workload_id(cluster: str, namespace: str, kind: str, name: str) -> str:
+    """``prod/shop/Deployment/checkout``; a slash inside a part is percent-encoded."""
+    return "/".join(
+        quote(part, safe=" :@!$&'()*+,;=[]{}|<>^`\"#?\\")
+        for part in (cluster, namespace, kind, name)
+    )
+
+
+def split_workload(workload: str) -> tuple[str, str, str, str]:
+    """The four parts of ``workload_id``.
+
+    Raises
+    ------
+    FrameError
+        The text is not four parts.
+    """
+    parts = [unquote(p) for p in workload.split("/")]
+    if len(parts) != len(WORKLOAD_PARTS):
+        raise FrameError(f"expected a workload as {'/'.join(WORKLOAD_PARTS)}, got {workload!r}")
+    cluster, namespace, kind, name = parts
+    return cluster, namespace, kind, name
+
+
+def with_workload(samples: pa.Table) -> pd.DataFrame:
+    """Samples as a frame ``workload, metric, ts, value``; the two labels are categorical."""
+    frame: pd.DataFrame = samples.to_pandas()
+    parts = frame[list(WORKLOAD_PARTS)]
+    codes = parts.apply(lambda c: c.cat.codes.astype("int64"))
+    packed = codes["cluster"].to_numpy()
+    for part in WORKLOAD_PARTS[1:]:
+        packed = packed * max(len(parts[part].cat.categories), 1) + codes[part].to_numpy()
+    group, first = pd.factorize(packed)
+    rows = pd.Series(range(len(frame))).groupby(group, sort=True).first() if len(first) else []
+    names = [workload_id(*(str(v) for v in parts.iloc[row])) for row in rows]
+    return pd.DataFrame(
+        {
+            "workload": pd.Categorical.from_codes(group, categories=pd.Index(names, dtype="str")),
+            "metric": frame["metric"],
+            "ts": frame["ts"],
+            "value": frame["value"],
+        }
+    )

@@ -1,0 +1,45 @@
+"""What a replay says: its rows as a table, and what the floors cut and cost in figures."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from features.frames import REPLAYS
+
+__all__ = ["replay_rows", "savings"]
+
+_CORE_HOURS = ("demand", "unserved", "over_target")
+
+
+def replay_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """``models.replay.compare``'s rows in the words of the REPLAYS contract; who is evaluated, and
+    when, is the caller's.
+    """
+    known = table.rename(columns={name: f"{name}_core_h" for name in _CORE_HOURS})
+    return known[[c for c in REPLAYS.schema.names if c in known.columns]]
+
+
+def savings(table: pd.DataFrame) -> dict[str, float]:
+    """``models.replay.compare``'s rows as figures: what each policy cuts of what the reactive HPA
+    misses, and what it costs.
+    """
+    columns = ["unserved", "over_target", "replica_hours", "short_pod_min"]
+    sums = table.groupby("policy")[columns].sum()
+    rows = sums.to_numpy(dtype=float)
+    total = {
+        str(p): dict(zip(columns, row, strict=True))
+        for p, row in zip(sums.index, rows, strict=True)
+    }
+    base = total.pop("reactive")
+    figures: dict[str, float] = {"replayed_workloads": float(table["workload"].nunique())}
+    for policy, row in total.items():
+        for column in ("unserved", "over_target"):
+            if base[column] > 0:  # where the HPA alone misses nothing there is nothing to cut
+                figures[f"{policy}_{column}_cut_share"] = 1 - row[column] / base[column]
+        figures[f"{policy}_replica_hours_vs_reactive"] = (
+            row["replica_hours"] / base["replica_hours"]
+        )
+    figures["short_pod_minutes_avoided"] = (
+        base["short_pod_min"] - total["foretide"]["short_pod_min"]
+    )
+    return figures

@@ -1,0 +1,305 @@
+"""The deployments on a real Prefect server with a real worker: same tables as the command line."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from prefect.deployments import run_deployment
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from features.synthetic import ClusterSpec, simulate
+
+pytestmark = pytest.mark.e2e
+
+REPO = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+EVERY = {
+    "ingest": "15min",
+    "score": "15min",
+    "forecast": "1h",
+    "prescale": "1h",
+    "train": "7D",
+    "evaluate": "1D",
+}
+# What is run, in order; what stands in one line runs at the same time.
+STAGES = (
+    {"ingest": "2026-05-25T00:00Z"},
+    {"train": "2026-05-18T00:00Z"},
+    {"forecast": "2026-05-18T00:00Z", "score": "2026-05-19T00:00Z"},
+    {"prescale": "2026-05-18T00:00Z", "evaluate": "2026-05-25T00:00Z"},
+)
+COMMANDS = {"prescale": "plan"}  # where the command is called otherwise than the deployment
+MODELS = {"mlflow.db", "mlartifacts"}  # run ids and stamps of their own
+
+
+@dataclass(frozen=True)
+class Server:
+    home: Path
+    """Where runs work: holds config/, the samples and the store."""
+    env: dict[str, str]
+    api: httpx.Client
+
+    def prefect(self, *args: str) -> None:
+        command = [BIN / "prefect", "--no-prompt", *args]
+        done = subprocess.run(
+            command, cwd=REPO, env=self.env, text=True, capture_output=True, timeout=120
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def ask(self, path: str, **body: Any) -> Any:
+        return self.api.post(path, json=body).raise_for_status().json()
+
+    def start(self, name: str, **parameters: Any) -> str:
+        with temporary_settings({PREFECT_API_URL: str(self.api.base_url)}):
+            run = run_deployment(
+                f"{name}/{name}", parameters=parameters, timeout=0, as_subflow=False
+            )
+        return str(run.id)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def end_of(self, run_id: str, within_s: float = 120) -> dict[str, Any]:
+        """The state in which a run ended."""
+        until = time.monotonic() + within_s
+        while time.monotonic() < until:
+            state = self.api.get(f"/flow_runs/{run_id}").raise_for_status().json()["state"]
+            if state["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}:
+                return state
+            time.sleep(0.3)
+        pytest.fail(f"run {run_id} is still {state['name']} after {within_s} s")
+
+    def scheduled(self) -> pd.DataFrame:
+        """What the server's scheduler planned by itself: deployment, at."""
+        names = {d["id"]: d["name"] for d in self.ask("/deployments/filter")}
+        runs = self.ask("/flow_runs/filter", flow_runs={"state": {"type": {"any_": ["SCHEDULED"]}}})
+        planned = [(names[r["deployment_id"]], r["expected_start_time"]) for r in runs]
+        frame = pd.DataFrame(planned, columns=["deployment", "at"])
+        return frame.assign(at=pd.to_datetime(frame["at"], utc=True)).sort_values("at")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three simulated weeks of four workloads, and a configuration that reads them."""
+    home = tmp_path_factory.mktemp("foretide-home")
+    pq.write_table(simulate(ClusterSpec(n_workloads=4, weeks=3)).samples, home / "samples.parquet")
+    settings = {
+        "source": {"kind": "files", "paths": ["samples.parquet"]},
+        "history": {"days": 21, "step_s": 300},
+    }
+    (home / "config").mkdir()
+    (home / "config" / "foretide.yaml").write_text(yaml.safe_dump(settings))
+    return home
+
+
+@pytest.fixture(scope="module")
+def from_command_line(home: Path) -> Iterator[Future[Path]]:
+    """The tables that the command line makes of the same input; computed beside the rest."""
+    plain = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "FORETIDE_"))}
+
+    def run() -> Path:
+        for verb, as_of in itertools.chain.from_iterable(s.items() for s in STAGES):
+            command = [BIN / "foretide", COMMANDS.get(verb, verb), "--as-of", as_of, "--out", "cli"]
+            done = subprocess.run(
+                [*command, "--config", "config/foretide.yaml"],
+                cwd=home,
+                env=plain,
+                text=True,
+                capture_output=True,
+                timeout=120,
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+        return home / "cli"
+
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(run)
+
+
+@pytest.fixture(scope="module")
+def server(
+    home: Path, from_command_line: Future[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server with its own database, the work pool and the deployments, schedules running."""
+    folder = tmp_path_factory.mktemp("prefect")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "FORETIDE_"))} | {
+        "HOME": str(folder),
+        "PREFECT_HOME": str(folder / "prefect"),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "FORETIDE_HOME": str(home),
+        "NO_COLOR": "1",
+    }
+    start = ["server", "start", "--host", "127.0.0.1", "--port", port, "--no-ui"]
+    with (
+        running(start, env, folder) as process,
+        httpx.Client(base_url=env["PREFECT_API_URL"], timeout=30) as api,
+    ):
+        await_health(process, api)
+        server = Server(home, env, api)
+        server.prefect("work-pool", "create", "foretide", "--type", "process")
+        server.prefect("deploy", "--all", "--prefect-file", "config/prefect.yaml")
+        yield server
+
+
+@pytest.fixture(scope="module")
+def worker(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A worker, started in a folder that has nothing to do with the code or the configuration.
+
+    The schedules are paused, so that it runs what the tests ask for and nothing else.
+    """
+    for deployment in server.ask("/deployments/filter"):
+        server.api.patch(
+            f"/deployments/{deployment['id']}", json={"paused": True}
+        ).raise_for_status()
+    assert server.scheduled().empty
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    with running(["worker", "start", "--pool", "foretide"], server.env, elsewhere):
+        yield server
+
+
+@pytest.fixture(scope="module")
+def ran(worker: Server) -> dict[str, dict[str, Any]]:
+    """The state in which each deployment's run ended."""
+    states: dict[str, dict[str, Any]] = {}
+    for stage in STAGES:
+        runs = {name: worker.start(name, as_of=as_of) for name, as_of in stage.items()}
+        states |= {name: worker.end_of(run) for name, run in runs.items()}
+    return states
+
+
+@contextmanager
+def running(
+    args: list[str], env: dict[str, str], folder: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A Prefect command; ended afterwards with all that it started. A failing test shows its log."""
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [BIN / "prefect", *args],
+            cwd=folder,
+            env=env,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:  # a worker that was told once may linger
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+        print(
+            f"--- prefect {' '.join(args)}\n{(folder / 'log').read_text(errors='replace')[-8000:]}"
+        )
+
+
+def await_health(process: subprocess.Popen[bytes], api: httpx.Client) -> None:
+    until = time.monotonic() + 120
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            if api.get("/health").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.2)
+    pytest.fail("the Prefect server did not start; its log is below")
+
+
+def test_every_verb_is_scheduled_as_promised(server: Server) -> None:
+    until = time.monotonic() + 60
+    while set(server.scheduled()["deployment"]) != set(EVERY) and time.monotonic() < until:
+        time.sleep(0.5)
+    times = {str(name): part["at"] for name, part in server.scheduled().groupby("deployment")}
+    assert set(times) == set(EVERY)
+    gaps = {name: set(at.diff().dropna()) for name, at in times.items()}
+    assert gaps == {name: {pd.Timedelta(every)} for name, every in EVERY.items()}
+    assert times["train"].iloc[0].day_name() == "Sunday"
+
+
+def test_a_step_is_due_after_the_one_whose_tables_it_reads(server: Server) -> None:
+    at = {str(name): part["at"].iloc[0] for name, part in server.scheduled().groupby("deployment")}
+    quarter, hour = pd.Timedelta("15min"), pd.Timedelta("1h")
+    since = {name: (at[name] - at[name].floor("15min")) % quarter for name in ("ingest", "score")}
+    assert since["ingest"] < since["score"]
+    assert (at["forecast"] - at["forecast"].floor("1h")) % hour < at["prescale"].minute * hour / 60
+
+
+def test_a_deployment_never_runs_twice_at_once(server: Server) -> None:
+    for deployment in server.ask("/deployments/filter"):
+        assert deployment["global_concurrency_limit"]["limit"] == 1
+        rare = deployment["name"] in {"train", "evaluate"}
+        expected = "ENQUEUE" if rare else "CANCEL_NEW"
+        assert deployment["concurrency_options"]["collision_strategy"] == expected
+
+
+def test_a_parameter_of_the_wrong_type_is_refused(server: Server) -> None:
+    deployment = server.ask("/deployments/filter")[0]
+    answer = server.api.post(
+        f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": {"as_of": [1]}}
+    )
+    assert answer.status_code == 409
+    assert "as_of" in answer.text
+
+
+def test_every_deployment_completes(ran: dict[str, dict[str, Any]]) -> None:
+    assert {name: state["type"] for name, state in ran.items()} == dict.fromkeys(EVERY, "COMPLETED")
+
+
+def test_a_run_that_cannot_work_fails_and_says_why(worker: Server) -> None:
+    state = worker.end_of(worker.start("ingest", config="config/absent.yaml"))
+    assert state["type"] == "FAILED"
+    assert "config/absent.yaml: no such configuration file" in state["message"]
+
+
+def test_tables_are_those_of_the_command_line(
+    ran: dict[str, dict[str, Any]], home: Path, from_command_line: Future[Path]
+) -> None:
+    expected, made = from_command_line.result(), home / "foretide-data"
+    files = sorted(content(expected))
+    assert sorted(content(made)) == files
+    assert {Path(f).parts[0] for f in files} >= {
+        *("samples", "backtest", "forecasts", "capacity", "scores", "leaks", "incidents"),
+        *("plans", "accuracy", "replays", "evaluation", "skips"),
+    }
+    for file in files:
+        if file.endswith(".parquet"):
+            assert pq.read_table(made / file).equals(pq.read_table(expected / file)), file
+        else:
+            assert (made / file).read_bytes() == (expected / file).read_bytes(), file
+    assert pq.read_table(made / "scores").num_rows > 10_000
+
+
+def test_every_run_shows_what_it_did(ran: dict[str, dict[str, Any]], worker: Server) -> None:
+    shown = {a["key"]: a for a in worker.ask("/artifacts/latest/filter")}
+    assert set(shown) == {COMMANDS.get(name, name) for name in ran}
+    assert "24 of 24 series" in shown["train"]["data"]
+
+
+def content(root: Path) -> Iterator[str]:
+    """Every file of a store that must not depend on who made it."""
+    for path in root.rglob("*"):
+        relative = path.relative_to(root)
+        if path.is_file() and relative.parts[0] not in MODELS:
+            yield str(relative)
