@@ -1,16 +1,11 @@
 """backtest: every configured forecaster, and the product as it would have run, held against what
 came.
-
-At every origin a forecaster sees what a run at that moment would have seen, ``history.days`` and
-nothing later. ``champion`` is the product itself: at every origin champions are chosen, fitted and
-calibrated on what was before it, so that its row is out of sample like the others.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,23 +14,16 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from features.frames import BACKTEST
-from features.metrics import Catalog
-from features.panel import Floats, Panel
-from models.backtest import Backtest, rolling_origin
-from models.base import Baselines, Forecaster
-from models.choice import BARS, choose
+from models.choice import BARS
 from pipelines.clock import now
 from pipelines.errors import ConfigError, HistoryError
-from pipelines.learning import forecast_rows, forecasters, learn_forecasters, learnable
-from pipelines.outcome import Outcome, merge_counts, reasons
-from pipelines.run import Run, RunRef, parse_duration
-from pipelines.settings import Settings
+from pipelines.judging import PRODUCT, Judged, judge_forecasters
+from pipelines.moments import parse_duration
+from pipelines.outcome import Outcome, merge_reasons, reasons
+from pipelines.run import Run, RunRef
 from pipelines.tasks import publish, run_shards, threads
 
-__all__ = ["PRODUCT", "Judged", "backtest", "judge_forecasters", "model_rows"]
-
-PRODUCT = "champion"
-"""The name of the product's own row."""
+__all__ = ["backtest", "model_rows"]
 
 _SERIES = ["workload", "metric"]
 _SCORES = [
@@ -43,24 +31,6 @@ _SCORES = [
     "peak_coverage_q90",
 ]  # fmt: skip
 _PINBALL = [c for c in _SCORES if c.startswith("pinball")]
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What came out for some workloads.
-
-    Attributes
-    ----------
-    table : frame
-        BACKTEST contract; ``champion`` marks who would be live by all origins together. Rows of
-        the model ``champion`` are the product, chosen anew at every origin.
-    seconds : model → seconds of fitting and predicting, all series and origins
-    skipped : frame ``workload, metric, reason``
-    """
-
-    table: pd.DataFrame
-    seconds: Mapping[str, float]
-    skipped: pd.DataFrame
 
 
 @flow(name="backtest", task_runner=threads())
@@ -96,8 +66,8 @@ def backtest(
         workers=run.settings.shards.workers,
         max_failed_share=run.settings.shards.max_failed_share,
     )
-    table = pd.concat([done.table for done, _ in shards.results], ignore_index=True)
-    skipped = merge_counts(reasons(done.skipped) for done, _ in shards.results)
+    table = pd.concat([done.table for done in shards.results], ignore_index=True)
+    skipped = merge_reasons(reasons(done.skipped) for done in shards.results)
     if not (table["points"] > 0).any():
         raise HistoryError(
             f"nothing can be backtested at {run.as_of:%Y-%m-%d %H:%M} UTC: "
@@ -108,7 +78,7 @@ def backtest(
             )
         )
     seconds: dict[str, float] = {}
-    for done, _ in shards.results:
+    for done in shards.results:
         for model, took in done.seconds.items():
             seconds[model] = seconds.get(model, 0.0) + took
     rows = model_rows(table, seconds)
@@ -120,7 +90,7 @@ def backtest(
         done=len(table[table["points"] > 0].drop_duplicates(_SERIES)),
         skipped=skipped,
         failed=shards.failed,
-        outputs={f"backtest{n or ''}": p for n, (_, p) in enumerate(shards.results) if p},
+        outputs={"backtest": run.store.write(BACKTEST, table, run.part)} if inputs else {},
         figures=_figures(rows),
         notes=_notes(table, run),
         rows=tuple(rows),
@@ -129,28 +99,10 @@ def backtest(
 
 
 @task(cache_policy=NO_CACHE)
-def backtest_shard(ref: RunRef) -> tuple[Judged, str]:
-    """Backtest one shard; its table is written where the samples came from files."""
+def backtest_shard(ref: RunRef) -> Judged:
+    """Backtest one shard."""
     run = ref.open()
-    done = judge_forecasters(run.panel(_begin(run), run.as_of), run.catalog, run.settings)
-    write = bool(ref.inputs) and len(done.table) > 0
-    return done, run.store.write(BACKTEST, done.table, run.part) if write else ""
-
-
-def judge_forecasters(panel: Panel, catalog: Catalog, settings: Settings) -> Judged:
-    """Backtest the configured forecasters and the product on all series with enough history."""
-    series, skipped = learnable(panel, catalog, settings)
-    history = pd.Timedelta(settings.history.days, "D")
-    plain = forecasters(settings)
-    every = [_AsRun(f, history) for f in (*plain, _Product(catalog, settings))]
-    params = settings.forecast.champion.backtest
-    done = rolling_origin(series, every, params)
-    chosen = choose(_without(done, PRODUCT), settings.forecast.champion.margin)
-    per_series = len(done.table) // max(series.n_series, 1)
-    table = done.table.assign(
-        champion=done.table["model"].to_numpy() == np.repeat(chosen["model"], per_series)
-    )
-    return Judged(table, {f.name: sum(f.seconds) for f in every}, skipped)
+    return judge_forecasters(run.panel(_begin(run), run.as_of), run.catalog, run.settings)
 
 
 def model_rows(table: pd.DataFrame, seconds: Mapping[str, float]) -> list[dict[str, Any]]:
@@ -166,11 +118,11 @@ def model_rows(table: pd.DataFrame, seconds: Mapping[str, float]) -> list[dict[s
     table = _answered(table)
     means = table.groupby([*_SERIES, "model"], observed=True)[_SCORES].mean()
     origins = table.groupby("model", observed=True).size()
-    bar = means.xs(BARS[0], level="model")[_PINBALL]
+    bar = means.xs(BARS[0], level="model")[_PINBALL].replace(0.0, np.nan)
     rows: list[dict[str, Any]] = []
     for model in [m for m in models if m in origins.index]:
         mine = means.xs(model, level="model")
-        beside = mine[_PINBALL] / bar.where(bar > 0)
+        beside = mine[_PINBALL] / bar
         figures = {
             "wape": mine["wape"].median(),
             "wape_mean": mine["wape"].mean(),
@@ -198,13 +150,6 @@ def _answered(table: pd.DataFrame) -> pd.DataFrame:
     ever = table.groupby("model", observed=True)["points"].transform("max") > 0
     fewest = table[ever].groupby([*_SERIES, "origin"], observed=True)["points"].transform("min")
     return table[ever][fewest > 0]
-
-
-def _without(done: Backtest, model: str) -> Backtest:
-    """The same backtest as if one of its models had not been there."""
-    left = tuple(name for name in done.models if name != model)
-    table = done.table[done.table["model"] != model].reset_index(drop=True)
-    return replace(done, models=left, table=table)
 
 
 def _figures(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -242,57 +187,3 @@ def _notes(table: pd.DataFrame, run: Run) -> tuple[str, ...]:
     if left:
         notes.append(f"  {left} of {asked} windows left out: not every model had an answer there")
     return tuple(notes)
-
-
-@dataclass(frozen=True, slots=True)
-class _AsRun:
-    """A forecaster that sees only as much history as a run would, and is timed."""
-
-    forecaster: Forecaster
-    history: pd.Timedelta
-    seconds: list[float] = field(default_factory=list[float])
-
-    @property
-    def name(self) -> str:
-        return self.forecaster.name
-
-    def fit(self, panel: Panel) -> Baselines:
-        began = time.perf_counter()
-        fitted = self.forecaster.fit(panel.window(panel.end - self.history))
-        self.seconds.append(time.perf_counter() - began)
-        return fitted
-
-    def predict(
-        self, baselines: Baselines, start: pd.Timestamp, n_steps: int, quantiles: Sequence[float]
-    ) -> Floats:
-        began = time.perf_counter()
-        told = self.forecaster.predict(baselines, start, n_steps, quantiles)
-        self.seconds.append(time.perf_counter() - began)
-        return told
-
-
-@dataclass(frozen=True, slots=True)
-class _Product:
-    """What a run does, as one forecaster: champions chosen, fitted and calibrated on a panel."""
-
-    catalog: Catalog
-    settings: Settings
-
-    @property
-    def name(self) -> str:
-        return PRODUCT
-
-    def fit(self, panel: Panel) -> Baselines:
-        champions, _ = learn_forecasters(panel, self.catalog, self.settings)
-        return Baselines(self.name, panel.keys, {}, {"champions": champions})
-
-    def predict(
-        self, baselines: Baselines, start: pd.Timestamp, n_steps: int, quantiles: Sequence[float]
-    ) -> Floats:
-        out = np.full((len(quantiles), len(baselines.keys), n_steps), np.nan)
-        champions = baselines.meta["champions"]
-        if champions is not None:
-            rows = forecast_rows(baselines.keys, champions)
-            every = forecasters(self.settings)
-            out[:, rows] = champions.predict(start, n_steps, quantiles, every)[0]
-        return out

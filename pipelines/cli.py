@@ -10,6 +10,8 @@ import sys
 
 import click
 
+from pipelines.commands.care import CARE
+from pipelines.commands.judge import JUDGES
 from pipelines.commands.steps import STEPS
 from pipelines.commands.tools import TOOLS
 
@@ -47,7 +49,7 @@ def _sentence(error: Exception) -> str:
     from pipelines.errors import ForetideError
 
     if isinstance(error, ForetideError | FrameError):
-        return str(error)
+        return " ".join(str(error).split())
     text = " ".join(str(error).split()) or "no message"
     return f"unexpected {type(error).__name__}: {text} (--debug shows where)"
 
@@ -64,7 +66,7 @@ def cli() -> None:
     """
 
 
-for command in (*STEPS, *TOOLS):
+for command in (*STEPS, *JUDGES, *CARE, *TOOLS):
     cli.add_command(command)
 
 

@@ -71,6 +71,12 @@ def judge_window(ref: RunRef) -> dict[str, Any]:
     replays = _replays(run, start)
     noise = _noise(run, start)
     parts = {"forecast accuracy": accuracy, "replay": replays, "alert noise": noise}
+    skipped = {f"{name} ({p.reason})": 1 for name, p in parts.items() if p.reason}
+    if len(skipped) == len(parts):
+        raise HistoryError(
+            f"nothing can be judged from {start:%Y-%m-%d %H:%M} to {run.as_of:%Y-%m-%d %H:%M} "
+            f"UTC: {'; '.join(p.reason for p in parts.values())}"
+        )
     figures = accuracy.figures | replays.figures | noise.figures
     outputs = {"evaluation": str(evaluation_file(run))}
     for contract, part in ((ACCURACY, accuracy), (REPLAYS, replays)):
@@ -83,8 +89,8 @@ def judge_window(ref: RunRef) -> dict[str, Any]:
         run_id=run.run_id,
         as_of=ref.as_of,
         unit="judgements",
-        done=sum(not p.reason for p in parts.values()),
-        skipped={f"{name} ({p.reason})": 1 for name, p in parts.items() if p.reason},
+        done=len(parts) - len(skipped),
+        skipped=skipped,
         outputs=outputs,
         figures=figures,
     ).to_dict()

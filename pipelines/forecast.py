@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,11 @@ from models.state import workload_state
 from pipelines.clock import now
 from pipelines.errors import ConfigError, HistoryError
 from pipelines.learning import forecasters, learn
-from pipelines.outcome import Outcome, merge_counts, reasons
+from pipelines.moments import parse_duration
+from pipelines.outcome import Outcome, counted, merge_reasons, panel_counts, reasons, told
 from pipelines.registry import load_live
-from pipelines.run import Run, RunRef, parse_duration
+from pipelines.run import Run, RunRef
+from pipelines.staging import commit_tables, keep, staged
 from pipelines.tasks import publish, run_shards, threads
 
 __all__ = ["forecast"]
@@ -40,10 +43,10 @@ class _Ask:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    series: int
-    skipped: Mapping[str, int]
-    floors: int
-    outputs: Mapping[str, str]
+    series: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict[str, int])
+    floors: int = 0
+    counts: Counter[str] = field(default_factory=Counter[str])
 
 
 @flow(name="forecast", task_runner=threads())
@@ -78,23 +81,23 @@ def forecast(
     hours = run.settings.forecast.horizon_h
     length = parse_duration(horizon, "--horizon") if horizon else pd.Timedelta(hours, "h")
     asked = _quantiles(quantiles)
-    shards = run_shards(
-        forecast_shard,
-        [_Ask(r, length.total_seconds(), asked) for r in run.shards()],
-        workers=run.settings.shards.workers,
-        max_failed_share=run.settings.shards.max_failed_share,
-    )
-    done = shards.results
-    skipped = merge_counts(d.skipped for d in done)
-    series = sum(d.series for d in done)
-    if not series:
-        raise HistoryError(
-            f"nothing could be forecast at {run.as_of:%Y-%m-%d %H:%M} UTC: "
-            + (
-                "; ".join(f"{n} × {why}" for why, n in skipped.items())
-                or "no series with a champion"
-            )
+    asks = [_Ask(r, length.total_seconds(), asked) for r in run.shards()]
+    with staged(run, "forecast"):
+        shards = run_shards(
+            forecast_shard,
+            asks,
+            workers=run.settings.shards.workers,
+            max_failed_share=run.settings.shards.max_failed_share,
         )
+        done = shards.results
+        skipped = merge_reasons(d.skipped for d in done)
+        series = sum(d.series for d in done)
+        if not series:
+            raise HistoryError(
+                f"nothing could be forecast at {run.as_of:%Y-%m-%d %H:%M} UTC: "
+                + (told(skipped) or "no series with a champion")
+            )
+        outputs = commit_tables(run, "forecast")
     outcome = Outcome(
         verb="forecast",
         run_id=run.run_id,
@@ -103,36 +106,35 @@ def forecast(
         done=series,
         skipped=skipped,
         failed=shards.failed,
-        outputs={k: v for d in done for k, v in d.outputs.items()},
+        outputs=outputs,
         figures={"workloads_with_floors": float(sum(d.floors for d in done))},
+        notes=counted(sum((d.counts for d in done), Counter())),
     )
     return publish(outcome.to_dict())
 
 
 @task(cache_policy=NO_CACHE)
 def forecast_shard(ask: _Ask) -> _Done:
-    """Forecast one shard and write its forecasts and capacity."""
+    """Forecast one shard and keep its forecasts and capacity aside."""
     run = ask.run.open()
     panel = run.panel(run.history_start, run.as_of)
+    if not panel.n_series:
+        return _Done()
     pieces, skips = _champions(run, panel)
-    if not pieces:
-        return _Done(0, reasons(skips), 0, {})
     tables = [_publish(run, ask, champions, version) for champions, version in pieces]
-    outputs = {
-        "forecasts": run.store.write(FORECASTS, pd.concat([t for t, _ in tables]), run.part),
-        "skips": run.store.write(SKIPS, skips, run.part),
-    }
-    cpu = [grid for _, grid in tables if grid is not None]
-    capacity = [_capacity(run, panel, *grid) for grid in cpu]
+    keep(run, "forecast", SKIPS, skips)
+    capacity: list[pd.DataFrame] = []
+    if tables:
+        keep(run, "forecast", FORECASTS, pd.concat([t for t, _ in tables]))
+        cpu = [grid for _, grid in tables if grid is not None]
+        capacity = [_capacity(run, panel, *grid) for grid in cpu]
     if capacity:
-        outputs["capacity"] = run.store.write(CAPACITY, pd.concat(capacity), run.part)
+        keep(run, "forecast", CAPACITY, pd.concat(capacity))
     return _Done(
-        sum(
-            t["workload"].astype("str").add(t["metric"].astype("str")).nunique() for t, _ in tables
-        ),
+        sum(len(t[["workload", "metric"]].drop_duplicates()) for t, _ in tables),
         reasons(skips),
         sum(c["workload"].nunique() for c in capacity),
-        outputs,
+        panel_counts(panel.counts),
     )
 
 
@@ -260,8 +262,9 @@ def _quantiles(text: str | None) -> tuple[float, ...]:
         levels = tuple(float(part) for part in text.split(","))
     except ValueError:
         levels = (np.nan,)
-    if not all(0 < q < 1 for q in levels):
+    if not all(0 < q < 1 and round(q, 4) == q for q in levels):
         raise ConfigError(
-            f"--quantiles: expected numbers between 0 and 1 like 0.5,0.9, got {text!r}"
+            "--quantiles: expected numbers between 0 and 1 of at most four decimals, like 0.5,0.9, "
+            f"got {text!r}"
         )
     return levels

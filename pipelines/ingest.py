@@ -7,12 +7,11 @@ the same bytes.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,8 +24,10 @@ from pipelines.adapters.files import read_samples
 from pipelines.adapters.prometheus import FetchReport, PrometheusSource
 from pipelines.clock import now
 from pipelines.errors import ConfigError, EmptyResult, StoreError
+from pipelines.moments import parse_time
 from pipelines.outcome import Outcome
-from pipelines.run import Run, RunRef, parse_time
+from pipelines.run import Run, RunRef
+from pipelines.staging import aside, staged
 from pipelines.tasks import call, publish, run_shards, threads
 
 __all__ = ["ingest"]
@@ -61,12 +62,16 @@ def ingest(
     ref = RunRef.resolve(config, None, out, as_of, now())
     run = ref.open()
     begin = parse_time(start, "--start") if start else _resume(run)
+    if begin >= run.as_of:
+        raise ConfigError(
+            f"--start {begin:%Y-%m-%d %H:%M} is not before the clock (--as-of), "
+            f"{run.as_of:%Y-%m-%d %H:%M} UTC"
+        )
+    if run.settings.source.kind == "files" and not start:
+        begin = pd.Timestamp(0, tz="UTC")  # files are all there: they are not read step by step
     names = _wanted(run)
     pulls = [_Pull(ref, (name,), begin.isoformat(), run.as_of.isoformat()) for name in names]
-    aside = _aside(run)
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
+    with staged(run, "ingest"):
         fetched = run_shards(
             fetch_metric,
             pulls or [_Pull(ref, (), begin.isoformat(), run.as_of.isoformat())],
@@ -75,8 +80,6 @@ def ingest(
         )
         total = sum(fetched.results, FetchReport())
         return publish(call(commit, ref, total, fetched.failed, begin.isoformat()))
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 @task(cache_policy=NO_CACHE)
@@ -84,11 +87,11 @@ def fetch_metric(pull: _Pull) -> FetchReport:
     """Fetch one metric (or the source's files) into a file aside."""
     run = pull.run.open()
     start, end = parse_time(pull.start, "start"), parse_time(pull.end, "end")
-    path = _aside(run) / f"{pull.metrics[0] if pull.metrics else 'files'}.parquet"
+    path = aside(run, "ingest") / f"{pull.metrics[0] if pull.metrics else 'files'}.parquet"
     if not pull.metrics:
-        table = read_samples(run.settings.source.paths)
+        table, report = _from_files(run, start, end)
         pq.write_table(table, path)
-        return FetchReport(samples=len(table))
+        return report
     report = FetchReport()
     metric = run.catalog[pull.metrics[0]]
     with pq.ParquetWriter(path, SAMPLES.schema) as writer:
@@ -108,23 +111,20 @@ def commit(ref: RunRef, report: FetchReport, failed: tuple[str, ...], start: str
         No metric gave a single sample: the address, the window or the queries are wrong.
     """
     run = ref.open()
-    files = sorted(_aside(run).glob("*.parquet"))
+    files = sorted(aside(run, "ingest").glob("*.parquet"))
     tables = {f.stem: pq.read_table(f, schema=SAMPLES.schema) for f in files}
     empty = [name for name, table in tables.items() if not len(table)]
     if len(empty) == len(tables):
-        source = run.settings.source
-        raise EmptyResult(
-            f"{source.url} answered every query from {start} to {ref.as_of} with no sample "
-            f"({len(tables)} metrics asked, catalog {source.catalog!r}, {report.unlabelled} series "
-            "without a `name` label); check the window, and the queries with `foretide doctor`"
-        )
-    written = run.store.write_samples(pa.concat_tables(tables.values()).unify_dictionaries())
+        raise EmptyResult(_nothing(run, report, len(tables), start))
+    fetched = pa.concat_tables(tables.values()).unify_dictionaries()
+    written = run.store.write_samples(fetched)
+    report += FetchReport(duplicates=written.duplicates)
     return Outcome(
         verb="ingest",
         run_id=run.run_id,
         as_of=ref.as_of,
         unit="metrics",
-        done=len(tables) - len(empty),
+        done=len(fetched.column("metric").unique()),
         skipped={"no sample": len(empty)} if empty else {},
         failed=failed,
         outputs={"samples": f"{run.store.root}/samples"},
@@ -133,11 +133,39 @@ def commit(ref: RunRef, report: FetchReport, failed: tuple[str, ...], start: str
     ).to_dict()
 
 
+def _from_files(run: Run, start: pd.Timestamp, end: pd.Timestamp) -> tuple[pa.Table, FetchReport]:
+    """The files' samples of ``[start, end)`` that are numbers."""
+    table = read_samples(run.settings.source.paths)
+    ts_ms = table["ts"].cast(pa.int64()).to_numpy()
+    inside = (ts_ms >= start.timestamp() * 1000) & (ts_ms < end.timestamp() * 1000)
+    finite = np.isfinite(table["value"].to_numpy())
+    kept = table.filter(pa.array(inside & finite))
+    return kept, FetchReport(
+        samples=len(kept),
+        dropped_not_finite=int((inside & ~finite).sum()),
+        outside_window=int((~inside).sum()),
+    )
+
+
+def _nothing(run: Run, report: FetchReport, asked: int, start: str) -> str:
+    """Why the result is empty, as far as can be told."""
+    source = run.settings.source
+    window = f"from {parse_time(start, 'start'):%Y-%m-%d %H:%M} to {run.as_of:%Y-%m-%d %H:%M} UTC"
+    if source.kind == "files":
+        return f"source.paths: no sample {window} in {', '.join(source.paths)}; check the window"
+    return (
+        f"{source.url} answered every query {window} with no sample ({asked} metrics asked, "
+        f"catalog {source.catalog!r}, {report.unlabelled} series without a `name` label, "
+        f"{report.dropped_not_finite} values not finite); check the window, and the queries with "
+        "`foretide doctor`"
+    )
+
+
 def _notes(report: FetchReport, empty: list[str]) -> tuple[str, ...]:
     counted = {
-        "not a finite number": report.dropped_not_finite,
-        "duplicates": report.duplicates,
-        "series without a name label": report.unlabelled,
+        "samples left out: not finite": report.dropped_not_finite,
+        "samples left out: duplicate": report.duplicates,
+        "series left out: no name label": report.unlabelled,
         "retries": report.retries,
     }
     notes = [f"  {n} {what}" for what, n in counted.items() if n]
@@ -184,7 +212,3 @@ def _resume(run: Run) -> pd.Timestamp:
         return run.history_start
     last = pd.Timestamp(int(recent["ts"].cast(pa.int64()).to_numpy().max()), unit="ms", tz="UTC")
     return last - pd.Timedelta(run.settings.source.reread_s, "s")
-
-
-def _aside(run: Run) -> Path:
-    return Path(run.ref.out) / f".ingest-{run.run_id}"

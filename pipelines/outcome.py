@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -9,7 +10,19 @@ from typing import Any
 
 import pandas as pd
 
-__all__ = ["Outcome", "merge_counts", "reasons"]
+from features.panel import PanelCounts
+
+__all__ = [
+    "Outcome",
+    "counted",
+    "merge_counts",
+    "merge_reasons",
+    "panel_counts",
+    "reasons",
+    "told",
+]
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +73,36 @@ class Outcome:
 
 
 def reasons(skips: pd.DataFrame) -> dict[str, int]:
-    """Skips counted by their reason, numbers in it taken out so that like goes with like."""
-    if skips.empty:
-        return {}
-    general = skips["reason"].astype("str").str.replace(r"\d+(\.\d+)?", "N", regex=True)
-    return {str(k): int(v) for k, v in general.value_counts().items()}
+    """Skips counted by their reason."""
+    return {str(k): int(v) for k, v in skips["reason"].astype("str").value_counts().items()}
+
+
+def merge_reasons(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Skips of all shards, the most frequent first; reasons that differ only in a number are one.
+
+    ``history 1.2 d, needs 3.0 d`` and ``history 2.5 d, needs 3.0 d`` become
+    ``history 1.2–2.5 d, needs 3.0 d``.
+    """
+    alike: dict[str, list[tuple[str, int]]] = {}
+    for reason, n in merge_counts(counts).items():
+        alike.setdefault(_NUMBER.sub("#", reason), []).append((reason, n))
+    merged = {_span([r for r, _ in group]): sum(n for _, n in group) for group in alike.values()}
+    return merge_counts([merged])
+
+
+def told(skipped: Mapping[str, int]) -> str:
+    """Skips in one line."""
+    return ", ".join(f"{n} × {reason}" for reason, n in skipped.items())
+
+
+def panel_counts(counts: PanelCounts) -> Counter[str]:
+    """What was wrong with samples on their way into a panel."""
+    return Counter({"not finite": counts.not_finite, "duplicate": counts.duplicates})
+
+
+def counted(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """One line for each thing that was wrong with samples and did not stop the run."""
+    return tuple(f"  {n} samples left out: {what}" for what, n in counts.items() if n)
 
 
 def merge_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -73,3 +111,13 @@ def merge_counts(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     for one in counts:
         total.update(one)
     return dict(total.most_common())
+
+
+def _span(alike: list[str]) -> str:
+    """Reasons that differ only in their numbers, as one: each number, or from where to where."""
+    if len(alike) == 1:
+        return alike[0]
+    columns = zip(*(_NUMBER.findall(reason) for reason in alike), strict=True)
+    ends = [(min(c, key=float), max(c, key=float)) for c in columns]
+    spans = iter([low if low == high else f"{low}–{high}" for low, high in ends])
+    return _NUMBER.sub(lambda _: next(spans), alike[0])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -204,14 +204,18 @@ class Run:
         StoreError
             There is none.
         """
-        until, begin = part_name(self.as_of), part_name(since) if since is not None else ""
-        parts = [p for p in self.store.parts(contract) if begin <= p[: len(until)] <= until]
+        parts = self.parts(contract, since)
         if newest:
-            parts = [p for p in parts if p.startswith(parts[-1][: len(until)])]
+            parts = [p for p in parts if p.startswith(parts[-1][: len(self.part)])]
         if not parts:
-            return self.store.read(contract, part=part_name(self.as_of))
+            return self.store.read(contract, part=self.part)
         tables = [self.store.read(contract, part=p) for p in parts]
         return pa.concat_tables(tables, promote_options="default").unify_dictionaries()
+
+    def parts(self, contract: Contract, since: pd.Timestamp | None = None) -> list[str]:
+        """Names of a table's parts whose clock is between ``since`` and this run's."""
+        until, begin = self.part, part_name(since) if since is not None else ""
+        return [p for p in self.store.parts(contract) if begin <= p[: len(until)] <= until]
 
     def shards(self, start: pd.Timestamp | None = None) -> list[RunRef]:
         """This run, cut by the workloads that were seen since ``start``, all on one step."""

@@ -4,10 +4,12 @@ leaks.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from prefect import flow, task
@@ -20,10 +22,18 @@ from models.incidents import group_incidents
 from pipelines.clock import now
 from pipelines.errors import ConfigError, HistoryError
 from pipelines.learning import Learned, learn
-from pipelines.outcome import Outcome, merge_counts, reasons
+from pipelines.moments import parse_time
+from pipelines.outcome import Outcome, counted, merge_reasons, panel_counts, reasons, told
 from pipelines.registry import load_live
-from pipelines.run import Run, RunRef, parse_time, part_name
-from pipelines.scoring import context, score_window
+from pipelines.run import Run, RunRef, part_name
+from pipelines.scoring import (
+    NOT_SCORED,
+    NOTHING_TO_SCORE,
+    context,
+    scorable,
+    score_window,
+)
+from pipelines.staging import commit_tables, keep, staged, tables_aside
 from pipelines.tasks import call, publish, run_shards, threads
 
 __all__ = ["score"]
@@ -40,9 +50,13 @@ class _Window:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    series: int
-    skipped: Mapping[str, int]
-    outputs: Mapping[str, str]
+    """What one shard reports; ``rows`` of scores and leaks, reasons and counts of the rest."""
+
+    series: int = 0
+    rows: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict[str, int])
+    no_leaks: Mapping[str, int] = field(default_factory=dict[str, int])
+    counts: Counter[str] = field(default_factory=Counter[str])
 
 
 @flow(name="score", task_runner=threads())
@@ -67,28 +81,29 @@ def score(
     """
     ref = RunRef.resolve(config, inputs, out, as_of, now())
     run = ref.open()
-    if inputs and not train_until:
-        raise ConfigError(
-            "scoring a file needs --train-until: what is before it teaches what is normal"
-        )
-    until = parse_time(train_until, "--train-until") if train_until else None
-    begin = parse_time(start, "--start") if start else until or _resume(run)
-    if begin >= run.as_of:
-        raise ConfigError(
-            f"nothing to score: it would start at {begin}, and the clock is {run.as_of}"
-        )
+    begin, until = _span(run, train_until, start)
+    history = (until or run.as_of) - pd.Timedelta(days=run.settings.history.days)
     windows = [
         _Window(r, begin.isoformat(), until.isoformat() if until else None)
-        for r in run.shards((until or run.as_of) - pd.Timedelta(days=run.settings.history.days))
+        for r in run.shards(min(history, begin - context(run.settings)))
     ]
-    shards = run_shards(
-        score_shard,
-        windows,
-        workers=run.settings.shards.workers,
-        max_failed_share=run.settings.shards.max_failed_share,
-    )
-    incidents = call(group, ref, begin.isoformat())
-    skipped = merge_counts(d.skipped for d in shards.results)
+    with staged(run, "score"):
+        shards = run_shards(
+            score_shard,
+            windows,
+            workers=run.settings.shards.workers,
+            max_failed_share=run.settings.shards.max_failed_share,
+        )
+        silent = _silent(run, begin)
+        keep(run, "score", SKIPS, silent.assign(step="score", **_stamp(run)))
+        skipped = merge_reasons([*(d.skipped for d in shards.results), reasons(silent)])
+        if not any(d.rows for d in shards.results):
+            raise HistoryError(
+                f"nothing could be scored from {begin:%Y-%m-%d %H:%M} to "
+                f"{run.as_of:%Y-%m-%d %H:%M} UTC: {told(skipped) or 'no series'}"
+            )
+        figures = call(group, ref, begin.isoformat())
+        outputs = commit_tables(run, "score")
     outcome = Outcome(
         verb="score",
         run_id=run.run_id,
@@ -97,37 +112,45 @@ def score(
         done=sum(d.series for d in shards.results),
         skipped=skipped,
         failed=shards.failed,
-        outputs={k: v for d in shards.results for k, v in d.outputs.items()} | incidents["outputs"],
-        figures=incidents["figures"],
+        outputs=outputs,
+        figures=figures,
+        notes=(
+            *counted(sum((d.counts for d in shards.results), Counter())),
+            *_leak_notes(merge_reasons(d.no_leaks for d in shards.results)),
+        ),
     )
     return publish(outcome.to_dict())
 
 
 @task(cache_policy=NO_CACHE)
 def score_shard(window: _Window) -> _Done:
-    """Score one shard and write its scores and leaks."""
+    """Score one shard and keep its scores and leaks aside."""
     run = window.run.open()
     start = parse_time(window.start, "start")
     until = parse_time(window.train_until, "--train-until") if window.train_until else None
     panel = run.panel(start - context(run.settings), run.as_of)
+    if not panel.n_series:
+        return _Done()
     baselines, version = _baselines(run, panel, until)
     scored = score_window(baselines, panel, start, run.catalog, run.settings)
-    skips = scored.skipped.drop_duplicates(["workload", "metric"])
-    skips = skips.assign(step="score", issued_at=run.as_of, run_id=run.run_id)
     stamp = {"model_version": version, "run_id": run.run_id}
     valid_until = run.as_of + pd.Timedelta(run.settings.detect.valid_for_h, "h")
     scores = scored.scores.assign(**stamp, valid_until=valid_until)
-    outputs = {
-        "scores": run.store.write(SCORES, scores.reindex(columns=SCORES.schema.names), run.part),
-        "leaks": run.store.write(LEAKS, scored.leaks.assign(**stamp), run.part),
-        "skips": run.store.write(SKIPS, skips, run.part),
-    }
-    done = panel.n_series - len(skips)
-    return _Done(done, reasons(skips), outputs)
+    keep(run, "score", SCORES, scores.reindex(columns=SCORES.schema.names))
+    keep(run, "score", LEAKS, scored.leaks.assign(**stamp))
+    keep(run, "score", SKIPS, scored.skipped.assign(**_stamp(run)))
+    unscored = scored.skipped[scored.skipped["step"] == "score"]
+    return _Done(
+        series=len(scorable(panel, run.catalog)) - len(unscored),
+        rows=len(scores) + len(scored.leaks),
+        skipped=reasons(unscored),
+        no_leaks=reasons(scored.skipped[scored.skipped["step"] == "leaks"]),
+        counts=panel_counts(panel.counts),
+    )
 
 
 @task(cache_policy=NO_CACHE)
-def group(ref: RunRef, start: str) -> dict[str, Any]:
+def group(ref: RunRef, start: str) -> dict[str, float]:
     """Incidents over all shards: those that touch ``[start, as_of)``, older scores included."""
     run = ref.open()
     begin = parse_time(start, "start")
@@ -135,15 +158,57 @@ def group(ref: RunRef, start: str) -> dict[str, Any]:
     scores, leaks = _since(run, SCORES, begin - memory), _since(run, LEAKS, begin - memory)
     found = group_incidents(scores, leaks, run.settings.detect.incidents, _events(run, begin))
     recent = found[found["ended_at"].isna() | (found["ended_at"] > begin)]
-    path = run.store.write(INCIDENTS, recent.assign(run_id=run.run_id), run.part)
+    keep(run, "score", INCIDENTS, recent.assign(run_id=run.run_id))
     return {
-        "outputs": {"incidents": path},
-        "figures": {
-            "incidents": float(len(recent)),
-            "points_over_alert_line": float((scores["score"] >= 1).sum()),
-            "leaks": float(leaks.loc[leaks["score"] >= 1, "workload"].nunique()),
-        },
+        "incidents": float(len(recent)),
+        "points_over_alert_line": float((scores["score"] >= 1).sum()),
+        "leaks": float(leaks.loc[leaks["score"] >= 1, "workload"].nunique()),
     }
+
+
+def _span(
+    run: Run, train_until: str | None, start: str | None
+) -> tuple[pd.Timestamp, pd.Timestamp | None]:
+    """Where scoring begins, and where learning ends."""
+    if run.ref.inputs and not train_until:
+        raise ConfigError(
+            "scoring a file needs --train-until: what is before it teaches what is normal"
+        )
+    until = parse_time(train_until, "--train-until") if train_until else None
+    begin = parse_time(start, "--start") if start else until or _resume(run)
+    if until is not None and begin < until:
+        raise ConfigError(
+            f"--start {begin:%Y-%m-%d %H:%M} is before --train-until {until:%Y-%m-%d %H:%M}: "
+            "what was learned from cannot be scored"
+        )
+    if begin >= run.as_of:
+        raise ConfigError(
+            f"nothing to score: it would start at {begin:%Y-%m-%d %H:%M}, and the clock "
+            f"(--as-of) is {run.as_of:%Y-%m-%d %H:%M} UTC"
+        )
+    return begin, until
+
+
+def _silent(run: Run, begin: pd.Timestamp) -> pd.DataFrame:
+    """Series of the files that have nothing near the window: they too are accounted for."""
+    key = ["workload", "metric"]
+    if not run.ref.inputs:
+        return pd.DataFrame(columns=[*key, "reason"])
+    frame = run.samples(pd.Timestamp(0, tz="UTC"), run.as_of)
+    near = frame["ts"] >= begin - context(run.settings)
+    there = frame.loc[near & np.isfinite(frame["value"]), key].drop_duplicates()
+    every = frame[key].drop_duplicates().astype("str")
+    gone = every[~pd.MultiIndex.from_frame(every).isin(pd.MultiIndex.from_frame(there))]
+    wanted = [run.catalog[m].role not in NOT_SCORED for m in gone["metric"]]
+    return gone[np.array(wanted, dtype=bool)].assign(reason=NOTHING_TO_SCORE)
+
+
+def _stamp(run: Run) -> dict[str, Any]:
+    return {"issued_at": run.as_of, "run_id": run.run_id}
+
+
+def _leak_notes(no_leaks: Mapping[str, int]) -> tuple[str, ...]:
+    return (f"  not judged for leaks: {told(no_leaks)}",) if no_leaks else ()
 
 
 def _baselines(run: Run, panel: Panel, until: pd.Timestamp | None) -> tuple[Sequence[Learned], str]:
@@ -165,8 +230,15 @@ def _events(run: Run, begin: pd.Timestamp) -> pd.DataFrame:
 
 
 def _since(run: Run, contract: Contract, since: pd.Timestamp) -> pd.DataFrame:
-    """Rows of the last runs; where runs overlap the newest one counts."""
-    table: pd.DataFrame = run.read(contract, since).to_pandas()
+    """Rows of this run and, from the store, of the last ones; where runs overlap the newest counts.
+
+    Files stand for themselves: what others were scored to is no past of theirs.
+    """
+    before = [] if run.ref.inputs else run.parts(contract, since)
+    tables = [run.store.read(contract, part=p) for p in before if p[: len(run.part)] < run.part]
+    mine = tables_aside(run, "score", contract)
+    tables += [] if mine is None else [mine]
+    table: pd.DataFrame = pa.concat_tables(tables).unify_dictionaries().to_pandas()
     return table.drop_duplicates(list(contract.key), keep="last")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from features.frames import SCORES
 from features.metrics import Catalog
 from features.panel import Floats, Panel
 from features.signals import build_signals
@@ -25,7 +26,19 @@ from models.memory_slope import MemorySlope, prefer_rss
 from pipelines.learning import Learned, forecasters
 from pipelines.settings import Settings
 
-__all__ = ["Scored", "context", "find_leaks", "score_window"]
+__all__ = [
+    "NOTHING_TO_SCORE",
+    "NOT_SCORED",
+    "Scored",
+    "context",
+    "find_leaks",
+    "scorable",
+    "score_window",
+]
+
+NOT_SCORED = ("limit", "state")
+"""Roles of metrics that are settings: they are never anomalous."""
+NOTHING_TO_SCORE = "no sample in the window"
 
 _CRITICAL = 2.0
 _USED = re.compile(r"(?P<what>\w+?)_(?:used|usage|rss|working_set)_(?P<unit>\w+)")
@@ -38,7 +51,8 @@ class Scored:
     Attributes
     ----------
     scores, leaks : frames in their contracts' columns
-    skipped : frame ``workload, metric, reason`` of what could not be scored
+    skipped : frame ``workload, metric, step, reason`` of what could not be scored (step ``score``)
+        or judged for leaks (step ``leaks``)
     """
 
     scores: pd.DataFrame
@@ -73,19 +87,35 @@ def score_window(
         expected = learned.champions.expected(own, forecasters(settings))
         parts.append(_band(learned, own, expected, start, settings))
         parts.append(_forest(learned, own, expected, start, catalog, settings))
-    scores = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-    return Scored(scores, leaks, pd.concat([_unscored(scores, panel, catalog), skipped]))
+    nothing: pd.DataFrame = SCORES.schema.empty_table().to_pandas()
+    scores = pd.concat(parts, ignore_index=True) if parts else nothing
+    unscored = _unscored(scores, baselines, panel, start, catalog).assign(step="score")
+    return Scored(scores, leaks, pd.concat([unscored, skipped.assign(step="leaks")]))
 
 
-def _unscored(scores: pd.DataFrame, panel: Panel, catalog: Catalog) -> pd.DataFrame:
-    """The series that ought to be scored and were not."""
-    wanted = np.array(
-        [catalog[m].role not in ("limit", "state") for m in panel.keys["metric"]], dtype=bool
-    )
-    if len(scores):
-        scored = pd.MultiIndex.from_frame(scores[["workload", "metric"]].drop_duplicates())
-        wanted &= ~pd.MultiIndex.from_frame(panel.keys).isin(scored)
-    return panel.keys[wanted].assign(reason="no baseline yet")
+def scorable(panel: Panel, catalog: Catalog) -> NDArray[np.intp]:
+    """The rows of a panel that ought to be scored."""
+    roles = np.array([catalog[m].role for m in panel.keys["metric"]], dtype=str)
+    return np.flatnonzero(~np.isin(roles, NOT_SCORED))
+
+
+def _unscored(
+    scores: pd.DataFrame,
+    baselines: Sequence[Learned],
+    panel: Panel,
+    start: pd.Timestamp,
+    catalog: Catalog,
+) -> pd.DataFrame:
+    """The series that ought to be scored and were not, each with its reason."""
+    rows = scorable(panel, catalog)
+    scored = pd.MultiIndex.from_frame(scores[["workload", "metric"]].drop_duplicates())
+    rows = rows[~pd.MultiIndex.from_frame(panel.keys.iloc[rows]).isin(scored)]
+    keys = panel.keys.iloc[rows].reset_index(drop=True)
+    silent = np.isnan(panel.values[rows][:, panel.times >= start]).all(axis=1)
+    usual = np.where(silent, NOTHING_TO_SCORE, "no baseline yet")
+    refused = pd.concat([keys[:0].assign(reason=""), *(b.skipped for b in baselines)])
+    found = keys.merge(refused, on=["workload", "metric"], how="left")["reason"]
+    return keys.assign(reason=found.where(found.notna(), usual).astype("str"))
 
 
 def find_leaks(

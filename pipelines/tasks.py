@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import textwrap
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
@@ -63,11 +63,10 @@ def run_shards(
         futures: list[PrefectFuture[R]] = [task.submit(shard) for shard in shards]
         outcomes = [_settled(f) for f in futures]
     else:
-        with ThreadPoolExecutor(max_workers=workers) as pool:
-            outcomes = [_outcome(f) for f in [pool.submit(task.fn, shard) for shard in shards]]
+        outcomes = _on_threads(task, shards, workers, max_failed_share)
     errors = [o for o in outcomes if isinstance(o, BaseException)]
     for error in errors:
-        _log.error("%s: a shard failed", task.name, exc_info=error)
+        _log.debug("%s: a shard failed", task.name, exc_info=error)
     if errors and len(errors) > max_failed_share * len(shards):
         if isinstance(errors[0], ForetideError):
             raise errors[0]
@@ -91,6 +90,21 @@ def publish(result: dict[str, Any]) -> dict[str, Any]:
             textwrap.indent(text, "    "), key=outcome.verb, description=outcome.line()
         )
     return result
+
+
+def _on_threads(
+    task: Task[Any, R], shards: Sequence[Any], workers: int, max_failed_share: float
+) -> list[R | BaseException]:
+    """What became of each shard; those not yet begun are given up once too many have failed."""
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        futures = [pool.submit(task.fn, shard) for shard in shards]
+        failed = 0
+        for future in as_completed(futures):
+            failed += future.exception() is not None
+            if failed > max_failed_share * len(shards):
+                pool.shutdown(cancel_futures=True)
+                break
+    return [_outcome(f) for f in futures if not f.cancelled()]
 
 
 def _settled(future: PrefectFuture[R]) -> R | BaseException:

@@ -5,9 +5,9 @@ reason.
 from __future__ import annotations
 
 import hashlib
-import shutil
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,18 @@ from pipelines.adapters.tracking import ModelVersion
 from pipelines.clock import now
 from pipelines.errors import HistoryError
 from pipelines.learning import learn
-from pipelines.outcome import Outcome, merge_counts, reasons
+from pipelines.outcome import (
+    Outcome,
+    counted,
+    merge_counts,
+    merge_reasons,
+    panel_counts,
+    reasons,
+    told,
+)
 from pipelines.registry import DETECTOR, FORECASTER, check_round_trip
 from pipelines.run import Run, RunRef
+from pipelines.staging import aside, commit_tables, keep, staged, tables_aside
 from pipelines.tasks import call, publish, run_shards, threads
 
 __all__ = ["train"]
@@ -35,10 +44,11 @@ __all__ = ["train"]
 class _Trained:
     """What one shard reports; its baselines lie in a folder aside."""
 
-    series: int
-    skipped: Mapping[str, int]
-    data_hash: str
-    champions: Mapping[str, int]
+    series: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict[str, int])
+    data_hash: str = ""
+    champions: Mapping[str, int] = field(default_factory=dict[str, int])
+    counts: Counter[str] = field(default_factory=Counter[str])
 
 
 @flow(name="train", task_runner=threads())
@@ -57,17 +67,15 @@ def train(
     """
     ref = RunRef.resolve(config, inputs, out, as_of, now())
     run = ref.open()
-    shutil.rmtree(_aside(run), ignore_errors=True)
-    try:
+    shards = run.shards()
+    with staged(run, "train"):
         trained = run_shards(
             train_shard,
-            run.shards(),
+            shards,
             workers=run.settings.shards.workers,
             max_failed_share=run.settings.shards.max_failed_share,
         )
         return publish(call(register, ref, trained.results, trained.failed))
-    finally:
-        shutil.rmtree(_aside(run), ignore_errors=True)
 
 
 @task(cache_policy=NO_CACHE)
@@ -75,35 +83,44 @@ def train_shard(ref: RunRef) -> _Trained:
     """Learn one shard's baselines and leave them in a folder aside."""
     run = ref.open()
     panel = run.panel(run.history_start, run.as_of)
+    if not panel.n_series:
+        return _Trained()
     learned = learn(panel, run.catalog, run.settings)
     skips = learned.skipped.assign(step="train", issued_at=run.as_of, run_id=run.run_id)
-    run.store.write(SKIPS, skips, run.part)
+    keep(run, "train", SKIPS, skips)
     champions: dict[str, int] = {}
     if learned.champions is not None:
         name = f"{ref.shard:04d}"
         meta = {"as_of": ref.as_of, "run_id": run.run_id}
-        _save(_aside(run) / FORECASTER / name, learned.champions.to_baselines(), meta)
-        _save(_aside(run) / DETECTOR / name, learned.detectors, meta)
-        run.store.write(BACKTEST, learned.champions.table, run.part)
+        _save(aside(run, "train") / FORECASTER / name, learned.champions.to_baselines(), meta)
+        _save(aside(run, "train") / DETECTOR / name, learned.detectors, meta)
+        keep(run, "train", BACKTEST, learned.champions.table)
         counts = learned.champions.chosen["model"].value_counts()
         champions = {str(k): int(v) for k, v in counts.items()}
     digest = hashlib.sha256(np.ascontiguousarray(panel.values).tobytes()).hexdigest()
-    return _Trained(sum(champions.values()), reasons(learned.skipped), digest, champions)
+    return _Trained(
+        sum(champions.values()),
+        reasons(learned.skipped),
+        digest,
+        champions,
+        panel_counts(panel.counts),
+    )
 
 
 @task(cache_policy=NO_CACHE)
 def register(ref: RunRef, shards: tuple[_Trained, ...], failed: tuple[str, ...]) -> dict[str, Any]:
     """Log the families' new versions; each goes live only if it loads back and scores."""
     run = ref.open()
-    skipped = merge_counts(s.skipped for s in shards)
+    skipped = merge_reasons(s.skipped for s in shards)
     series = sum(s.series for s in shards)
     if not series:
         raise HistoryError(
             f"no series has enough history before {run.as_of:%Y-%m-%d %H:%M} UTC to learn from: "
-            + "; ".join(f"{n} × {reason}" for reason, n in skipped.items())
+            + (told(skipped) or "there is none to learn from at all")
         )
     digest = hashlib.sha256("".join(s.data_hash for s in shards).encode()).hexdigest()
     versions = [_log(run, family, digest, series) for family in (FORECASTER, DETECTOR)]
+    commit_tables(run, "train")
     champions = merge_counts(s.champions for s in shards)
     live = ", ".join(f"{model} {n}" for model, n in champions.items())
     return Outcome(
@@ -118,7 +135,7 @@ def register(ref: RunRef, shards: tuple[_Trained, ...], failed: tuple[str, ...])
             v.family: f"models:/{run.settings.tracking.model_prefix}-{v.label}" for v in versions
         },
         figures={f"champion_{model}": float(n) for model, n in champions.items()},
-        notes=(f"  live: {live}",),
+        notes=(f"  live: {live}", *counted(sum((s.counts for s in shards), Counter()))),
     ).to_dict()
 
 
@@ -126,7 +143,7 @@ def _log(run: Run, family: str, digest: str, series: int) -> ModelVersion:
     settings = run.settings
     return run.tracking().log_bundle(
         family,
-        _aside(run) / family,
+        aside(run, "train") / family,
         params={
             "as_of": run.ref.as_of,
             "history_days": str(settings.history.days),
@@ -140,7 +157,10 @@ def _log(run: Run, family: str, digest: str, series: int) -> ModelVersion:
 
 
 def _backtest_metrics(run: Run) -> dict[str, float]:
-    table: pd.DataFrame = run.read(BACKTEST, newest=True).to_pandas()
+    written = tables_aside(run, "train", BACKTEST)
+    if written is None:
+        return {}
+    table: pd.DataFrame = written.to_pandas()
     live = table[table["champion"]]
     columns = ("wape", "coverage_q90", "peak_coverage_q90")
     found = {f"backtest_{c}_median": float(live[c].median()) for c in columns}
@@ -150,7 +170,3 @@ def _backtest_metrics(run: Run) -> dict[str, float]:
 def _save(folder: Path, baselines: Mapping[str, Baselines], meta: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save(folder, baselines, meta)
-
-
-def _aside(run: Run) -> Path:
-    return Path(run.ref.out) / f".train-{run.run_id}"

@@ -106,7 +106,13 @@ class Tracking:
         return version
 
     def champion(self, family: str) -> ModelVersion | None:
-        """The family's live version, or nothing if none was ever promoted."""
+        """The family's live version, or nothing if none was ever promoted.
+
+        Asking makes no database where there is none.
+        """
+        local = self.uri.removeprefix("sqlite:///")
+        if local != self.uri and not Path(local).exists():
+            return None
         with self._client() as client:
             found = _or_none(
                 lambda: client.get_model_version_by_alias(self._name(family), CHAMPION)
@@ -118,6 +124,12 @@ class Tracking:
         with self._client() as client:
             found = client.search_model_versions(f"name='{self._name(family)}'")
         return sorted((_version(family, v) for v in found), key=lambda v: -int(v.version))
+
+    def figures(self, version: ModelVersion) -> dict[str, float]:
+        """What was measured when the version was made; nothing where its run was deleted."""
+        with self._client() as client:
+            run = _or_none(lambda: client.get_run(version.run_id))
+        return {} if run is None else dict(run.data.metrics)
 
     def promote(self, family: str, version: str) -> None:
         """Make a version the champion; rolling back is promoting an older one.

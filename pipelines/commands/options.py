@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-__all__ = ["Command", "call", "config_path", "options", "show"]
+__all__ = ["Command", "call", "config_path", "options", "prepared", "show"]
 
 _DEFAULT_CONFIG = Path("config/foretide.yaml")
 _FILE_OUT = "foretide-out"
@@ -59,24 +59,32 @@ def options(*, inputs: bool = True) -> Callable[[Command], Command]:
 
 def call(flow: Any, as_json: bool, **parameters: Any) -> dict[str, Any]:
     """Run one flow: watched by Prefect when a server is configured, plainly otherwise."""
-    parameters["config"] = config_path(parameters.get("config"))
-    if "inputs" in parameters:
-        parameters["inputs"] = list(parameters["inputs"]) or None
-        if parameters["inputs"] and not parameters.get("out"):
-            parameters["out"] = _FILE_OUT
     watched = bool(os.environ.get("PREFECT_API_URL"))
-    result: dict[str, Any] = (flow if watched else flow.fn)(**parameters)
+    result: dict[str, Any] = (flow if watched else flow.fn)(**prepared(parameters))
     show(result, as_json)
     return result
 
 
+def prepared(parameters: dict[str, Any]) -> dict[str, Any]:
+    """A command's parameters as flows take them: defaults that depend on the folder filled in."""
+    known = dict(parameters)
+    known["config"] = config_path(known.get("config"))
+    if "inputs" in known:
+        known["inputs"] = list(known["inputs"]) or None
+        if known["inputs"] and not known.get("out"):
+            known["out"] = _FILE_OUT
+    return known
+
+
 def config_path(path: str | None) -> str | None:
+    """The given file, else ``config/foretide.yaml`` where that is one, else nothing."""
     if path is None and _DEFAULT_CONFIG.is_file():
         return str(_DEFAULT_CONFIG)
     return path
 
 
 def show(result: dict[str, Any], as_json: bool) -> None:
+    """Print an outcome for a person, or as one line of JSON."""
     if as_json:
         click.echo(json.dumps(result, default=str))
         return

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pipelines.commands.options import call, config_path, options, show
+from pipelines.commands.options import call, options, prepared, show
 
 __all__ = ["STEPS"]
 
@@ -101,9 +101,34 @@ def report(as_json: bool, **parameters: Any) -> None:
     from pipelines.clock import now
     from pipelines.report.fill import write_report
 
-    parameters["config"] = config_path(parameters["config"])
-    parameters["inputs"] = list(parameters["inputs"]) or None
-    show(write_report(**parameters, now=now()), as_json)
+    show(write_report(**prepared(parameters), now=now()), as_json)
 
 
-STEPS = (ingest, train, score, forecast, plan, evaluate, report)
+@click.command()
+@options(inputs=False)
+def run(as_json: bool, as_of: str | None, **parameters: Any) -> None:
+    """Ingest, train, score, forecast, plan, evaluate and report, with one clock.
+
+    With --json one object a step, a line each.
+
+    \b
+    foretide run --config config/foretide.yaml
+    """
+    from pipelines.clock import now
+    from pipelines.evaluate import evaluate as evaluate_flow
+    from pipelines.forecast import forecast as forecast_flow
+    from pipelines.ingest import ingest as ingest_flow
+    from pipelines.prescale import prescale
+    from pipelines.report.fill import write_report
+    from pipelines.score import score as score_flow
+    from pipelines.train import train as train_flow
+
+    clock = now()
+    common = {**parameters, "as_of": as_of or clock.isoformat()}
+    flows = (ingest_flow, train_flow, score_flow, forecast_flow, prescale, evaluate_flow)
+    for flow in flows:
+        call(flow, as_json, **common)
+    show(write_report(**prepared(common), now=clock), as_json)
+
+
+STEPS = (ingest, train, score, forecast, plan, evaluate, report, run)

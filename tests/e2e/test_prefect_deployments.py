@@ -9,9 +9,9 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,10 +58,7 @@ class Server:
 
     def prefect(self, *args: str) -> None:
         command = [BIN / "prefect", "--no-prompt", *args]
-        done = subprocess.run(
-            command, cwd=REPO, env=self.env, text=True, capture_output=True, timeout=120
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+        output(command, cwd=REPO, env=self.env)
 
     def ask(self, path: str, **body: Any) -> Any:
         return self.api.post(path, json=body).raise_for_status().json()
@@ -74,14 +71,14 @@ class Server:
         return str(run.id)  # pyright: ignore[reportAttributeAccessIssue]
 
     def end_of(self, run_id: str, within_s: float = 120) -> dict[str, Any]:
-        """The state in which a run ended."""
+        """The state in which a run ended, or in which it still is."""
         until = time.monotonic() + within_s
-        while time.monotonic() < until:
+        while True:
             state = self.api.get(f"/flow_runs/{run_id}").raise_for_status().json()["state"]
-            if state["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}:
+            ended = state["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+            if ended or time.monotonic() > until:
                 return state
             time.sleep(0.3)
-        pytest.fail(f"run {run_id} is still {state['name']} after {within_s} s")
 
     def scheduled(self) -> pd.DataFrame:
         """What the server's scheduler planned by itself: deployment, at."""
@@ -114,15 +111,7 @@ def from_command_line(home: Path) -> Iterator[Future[Path]]:
     def run() -> Path:
         for verb, as_of in itertools.chain.from_iterable(s.items() for s in STAGES):
             command = [BIN / "foretide", COMMANDS.get(verb, verb), "--as-of", as_of, "--out", "cli"]
-            done = subprocess.run(
-                [*command, "--config", "config/foretide.yaml"],
-                cwd=home,
-                env=plain,
-                text=True,
-                capture_output=True,
-                timeout=120,
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
+            output([*command, "--config", "config/foretide.yaml"], cwd=home, env=plain)
         return home / "cli"
 
     with ThreadPoolExecutor(1) as pool:
@@ -190,8 +179,10 @@ def ran(worker: Server) -> dict[str, dict[str, Any]]:
 @contextmanager
 def running(
     args: list[str], env: dict[str, str], folder: Path
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A Prefect command; ended afterwards with all that it started. A failing test shows its log."""
+) -> Generator[subprocess.Popen[bytes]]:
+    """A Prefect command; ended afterwards with all that it started. A failing test shows its
+    log.
+    """
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [BIN / "prefect", *args],
@@ -199,20 +190,40 @@ def running(
             env=env,
             stdout=log,
             stderr=log,
-            start_new_session=True,
         )
     try:
         yield process
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        left = descendants(process.pid)  # a worker's flows are in sessions of their own
+        process.terminate()
         try:
             process.wait(5)
         except subprocess.TimeoutExpired:  # a worker that was told once may linger
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             process.wait(10)
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         print(
             f"--- prefect {' '.join(args)}\n{(folder / 'log').read_text(errors='replace')[-8000:]}"
         )
+
+
+def descendants(pid: int) -> list[int]:
+    """All that a process started and that what it started started; empty without /proc."""
+    found: list[int] = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, children.read_text().split()):
+            found += [child, *descendants(child)]
+    return found
+
+
+def output(command: Sequence[str | Path], *, cwd: Path, env: dict[str, str]) -> None:
+    """Run to the end; what it said is the message if it fails."""
+    done = subprocess.run(
+        command, cwd=cwd, env=env, text=True, capture_output=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def await_health(process: subprocess.Popen[bytes], api: httpx.Client) -> None:
@@ -239,11 +250,10 @@ def test_every_verb_is_scheduled_as_promised(server: Server) -> None:
 
 
 def test_a_step_is_due_after_the_one_whose_tables_it_reads(server: Server) -> None:
-    at = {str(name): part["at"].iloc[0] for name, part in server.scheduled().groupby("deployment")}
-    quarter, hour = pd.Timedelta("15min"), pd.Timedelta("1h")
-    since = {name: (at[name] - at[name].floor("15min")) % quarter for name in ("ingest", "score")}
-    assert since["ingest"] < since["score"]
-    assert (at["forecast"] - at["forecast"].floor("1h")) % hour < at["prescale"].minute * hour / 60
+    planned = server.scheduled()
+    minute = {str(name): part["at"].iloc[0].minute for name, part in planned.groupby("deployment")}
+    assert minute["ingest"] % 15 < minute["score"] % 15
+    assert minute["score"] % 15 < minute["forecast"] < minute["prescale"]
 
 
 def test_a_deployment_never_runs_twice_at_once(server: Server) -> None:

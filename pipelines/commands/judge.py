@@ -1,0 +1,114 @@
+"""The verbs that judge on history: what forecasters are worth, and what floors would have cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from pipelines.commands.options import call, options
+
+__all__ = ["JUDGES"]
+
+Column = tuple[str, Callable[[dict[str, Any]], str]]
+"""A heading, and what a row has under it."""
+
+_WIDE = 250
+
+
+@click.command()
+@options()
+@click.option("--step", help="Step of a file's series, e.g. 1h; by default the file's own.")
+@click.option(
+    "--aggregate",
+    type=click.Choice(["mean", "sum", "max"]),
+    help="How samples of metrics that the catalog does not know fall into a step.",
+)
+def backtest(as_json: bool, **parameters: Any) -> None:
+    """Score every forecaster on history, the seasonal-naive bar first.
+
+    \b
+    foretide backtest --input samples.parquet --step 1h
+    """
+    from pipelines.backtesting import backtest as flow
+
+    result = call(flow, as_json, **parameters)
+    if not as_json:
+        _table(
+            result["rows"],
+            [
+                ("model", lambda r: r["model"]),
+                ("series", lambda r: str(r["series"])),
+                ("WAPE", lambda r: _share(r["wape"])),
+                ("mean", lambda r: _share(r["wape_mean"])),
+                ("MASE", lambda r: _number(r["mase"])),
+                ("pinball .5", lambda r: _number(r["pinball_q50_vs_bar"])),
+                (".9", lambda r: _number(r["pinball_q90_vs_bar"])),
+                (".99", lambda r: _number(r["pinball_q99_vs_bar"])),
+                ("q90 covers", lambda r: _share(r["coverage_q90"])),
+                ("at peaks", lambda r: _share(r["peak_coverage_q90"])),
+                ("live for", lambda r: _count(r["champion_for"])),
+                ("seconds", lambda r: _number(r["seconds"])),
+            ],
+        )
+        click.echo(
+            "WAPE and MASE: median over series; pinball: beside the bar's, median over series; "
+            "coverage: mean over series"
+        )
+
+
+@click.command()
+@options()
+def replay(as_json: bool, **parameters: Any) -> None:
+    """Replay pre-scaling over the last week, beside a reactive HPA and an oracle.
+
+    \b
+    foretide replay --input samples.parquet
+    """
+    from pipelines.replaying import replay as flow
+
+    result = call(flow, as_json, **parameters)
+    if not as_json:
+        _table(
+            [row for row in result["rows"] if row["workload"] == "*"],
+            [
+                ("policy", lambda r: r["policy"]),
+                ("over target", lambda r: _number(r["over_target_core_h"])),
+                ("cut", lambda r: _share(r["over_target_cut_share"])),
+                ("unserved", lambda r: _number(r["unserved_core_h"])),
+                ("cut", lambda r: _share(r["unserved_cut_share"])),
+                ("replica-hours", lambda r: _number(r["replica_hours"])),
+                ("× reactive", lambda r: _number(r["replica_hours_ratio"])),
+            ],
+        )
+        click.echo("Demand over target and unserved in core-hours; cuts beside the reactive HPA")
+
+
+def _table(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> None:
+    """Print rows, never cut: a narrow terminal wraps them."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for i, (heading, _) in enumerate(columns):
+        table.add_column(heading, justify="right" if i else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(show(row) for _, show in columns))
+    Console(highlight=False, width=_WIDE).print(table)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else str(value)
+
+
+JUDGES = (backtest, replay)

@@ -1,0 +1,181 @@
+"""All checks in the order in which the steps need things.
+
+Nothing is changed: no store is made, no database migrated, and no query reaches back further
+than minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pandas as pd
+
+from features.frames import CAPACITY, FORECASTS, SCORES
+from features.metrics import Catalog, Metric
+from pipelines.adapters.prometheus import PrometheusSource
+from pipelines.adapters.store import Store
+from pipelines.doctor.check import Check
+from pipelines.doctor.network import ask_metrics, check_http, check_source, judge_metrics
+from pipelines.doctor.state import check_models, check_samples, check_store, check_table
+from pipelines.errors import ConfigError, StoreError
+from pipelines.run import Run, RunRef
+from pipelines.settings import Settings, SourceSettings, load_settings
+
+__all__ = ["examine"]
+
+_STEP = pd.Timedelta(300, "s")
+_QUERY_S = 30.0
+_HEALTH_S = 5.0
+_NOT_SETTINGS = frozenset({"FORETIDE_HOME"})
+"""Variables of config/prefect.yaml."""
+
+
+def examine(
+    config: str | None,
+    out: str | None = None,
+    as_of: str | None = None,
+    *,
+    now: pd.Timestamp,
+    environ: Mapping[str, str],
+    transport: httpx.BaseTransport | None = None,
+) -> Iterator[Check]:
+    """All checks, in the order in which the steps need things; each comes as soon as it is known.
+
+    Parameters
+    ----------
+    config, out, as_of
+        As every verb takes them.
+    now
+        The present: the source's clock is held against it.
+    environ
+        The environment: ``PREFECT_API_URL``, and the names of ``FORETIDE_…``.
+    transport
+        What carries HTTP; by default the network.
+    """
+    try:
+        settings = load_settings(config)
+        ref = RunRef.resolve(config, None, out, as_of, now)
+    except ConfigError as error:
+        yield Check("configuration", "fail", str(error), "correct it; nothing else was checked")
+        return
+    yield check_configuration(config, environ)
+    try:
+        store = Store(ref.out)
+    except StoreError as error:
+        yield Check("store", "fail", str(error), "correct store.path; nothing else was checked")
+        return
+    try:
+        run = ref.open()
+        yield check_catalog(run.catalog, settings.source)
+    except ConfigError as error:
+        run = Run(ref, settings, Catalog({}), store)
+        yield Check("catalog", "fail", str(error), "correct it; its metrics were not asked")
+    yield from _source(run, now, transport)
+    yield check_store(store)
+    yield from _tables(run)
+    with httpx.Client(timeout=_HEALTH_S, transport=transport) as client:
+        yield from _models(run, client)
+        yield check_prefect(client, environ.get("PREFECT_API_URL"))
+
+
+def check_configuration(config: str | None, environ: Mapping[str, str]) -> Check:
+    """Where the settings come from; variables that look like ours and set nothing."""
+    ours = sorted(n for n in environ if n.upper().startswith("FORETIDE_"))
+    stray = [
+        n
+        for n in ours
+        if n not in _NOT_SETTINGS
+        and n.upper().removeprefix("FORETIDE_").split("__")[0].lower() not in Settings.model_fields
+    ]
+    if stray:
+        detail = f"{', '.join(stray)} in the environment sets nothing"
+        remedy = "a section and its key have two underscores between them: FORETIDE_SOURCE__URL"
+        return Check("configuration", "warn", detail, remedy)
+    used = [n for n in ours if n not in _NOT_SETTINGS]
+    over = f", with {', '.join(used)} from the environment" if used else ""
+    return Check("configuration", "ok", f"{config or 'the defaults'}{over}")
+
+
+def check_catalog(catalog: Catalog, source: SourceSettings) -> Check:
+    """How many of the catalog's metrics can be asked for."""
+    askable = [m.name for m in catalog.metrics.values() if m.query]
+    detail = f"{source.catalog!r} has {len(catalog.metrics)} metrics, {len(askable)} with a query"
+    if source.kind == "files":
+        return Check("catalog", "ok", detail)
+    unknown = [m for m in source.metrics if m not in askable]
+    if unknown:
+        detail = f"source.metrics names {', '.join(unknown)}, and no query in {source.catalog!r}"
+        return Check("catalog", "fail", detail, f"it has {', '.join(askable)}")
+    if not askable:
+        return Check("catalog", "fail", detail, "give its metrics queries")
+    return Check("catalog", "ok", detail)
+
+
+def check_files(source: SourceSettings) -> Check:
+    """Whether the files that stand in for a source are there."""
+    if not source.paths:
+        return Check("source", "fail", "source.kind is 'files' and names none", "set source.paths")
+    gone = [p for p in source.paths if not Path(p).exists()]
+    if gone:
+        return Check("source", "fail", f"{', '.join(gone)}: no such file", "correct source.paths")
+    return Check("source", "ok", f"{len(source.paths)} files or folders of samples")
+
+
+def check_prefect(client: httpx.Client, url: str | None) -> Check:
+    """Whether the Prefect server answers, where one is configured."""
+    if not url:
+        return Check("prefect", "ok", "not used: PREFECT_API_URL is not set")
+    return check_http(client, "prefect", url, "PREFECT_API_URL")
+
+
+def _source(run: Run, now: pd.Timestamp, transport: httpx.BaseTransport | None) -> Iterator[Check]:
+    source = run.settings.source
+    if source.kind == "files":
+        yield check_files(source)
+        return
+    timeout_s = min(source.timeout_s, _QUERY_S)
+    try:
+        client = httpx.Client(
+            base_url=source.url, headers=source.headers, timeout=timeout_s, transport=transport
+        )
+    except httpx.InvalidURL as error:
+        yield Check("source", "fail", f"source.url: {error}", "correct source.url")
+        return
+    with client:
+        reached = check_source(client, now)
+        yield reached
+        metrics = _asked(run)
+        if reached.status == "fail" or not metrics:
+            return
+        once = PrometheusSource(client, replace(source.prometheus, attempts=1))
+        seen = ask_metrics(once, metrics, source.cluster, run.as_of, run.step or _STEP)
+        yield from judge_metrics(seen, source.catalog)
+
+
+def _asked(run: Run) -> list[Metric]:
+    wanted = run.settings.source.metrics
+    return [m for m in run.catalog.metrics.values() if m.query and (not wanted or m.name in wanted)]
+
+
+def _tables(run: Run) -> Iterator[Check]:
+    s = run.settings
+    score = pd.Timedelta(s.detect.valid_for_h, "h")
+    forecast = pd.Timedelta(s.forecast.valid_for_h, "h")
+    yield check_samples(run.store, run.as_of, s.history.days, score)
+    yield check_table(run.store, SCORES, run.as_of, score, "score")
+    yield check_table(run.store, FORECASTS, run.as_of, forecast, "forecast")
+    yield check_table(run.store, CAPACITY, run.as_of, forecast, "forecast")
+
+
+def _models(run: Run, client: httpx.Client) -> Iterator[Check]:
+    uri = run.settings.tracking.uri
+    if uri.startswith(("http://", "https://")):
+        # MLflow's own client tries for minutes before it gives up.
+        reached = check_http(client, "mlflow", uri, "tracking.uri")
+        yield reached
+        if reached.status == "fail":
+            return
+    yield from check_models(run.tracking(), run.as_of)

@@ -1,0 +1,180 @@
+"""What is reached over the network: the source, its metrics, Prefect, MLflow.
+
+Every function gets its client, answers with a ``Check`` and never raises for what the other side
+does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import httpx
+import msgspec
+import pandas as pd
+
+from features.metrics import Metric, Role
+from features.workloads import with_workload
+from pipelines.adapters.prometheus import PrometheusSource
+from pipelines.adapters.prometheus_answer import shorten
+from pipelines.doctor.check import Check
+from pipelines.errors import SourceError
+
+__all__ = ["Seen", "address", "ask_metrics", "check_http", "check_source", "judge_metrics"]
+
+_AT_ONCE = 4
+_SKEW_S = 60.0
+_CREDENTIALS = (
+    "set FORETIDE_SOURCE__HEADERS, or what your signing proxy signs with, and what it may read"
+)
+_LOST: dict[Role, str] = {
+    "demand": "without it there is no forecast of it and no floor from it",
+    "resource": "without it its leaks are not found",
+    "limit": "without it a leak has no time to its limit",
+    "signal": "without it its anomalies are not found",
+    "state": "without it plans and causes know less of the workload",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one metric's query gave: its workloads, or what went wrong."""
+
+    metric: Metric
+    workloads: frozenset[str] = frozenset()
+    unlabelled: int = 0
+    error: str = ""
+
+
+class _Vector(msgspec.Struct):
+    result: tuple[float, str]
+
+
+class _Clock(msgspec.Struct):
+    """The answer to the instant query ``time()``."""
+
+    status: str
+    data: _Vector
+
+
+def check_source(client: httpx.Client, now: pd.Timestamp) -> Check:
+    """Whether the query API answers, lets us in, and has the right time."""
+    where = address(str(client.base_url))
+    try:
+        response = client.get("api/v1/query", params={"query": "time()"})
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        why = str(error) or type(error).__name__
+        return Check(
+            "source", "fail", f"no answer from {where}: {why}", "start it, or correct source.url"
+        )
+    if response.status_code != 200:
+        return _refused(response, where)
+    try:
+        server_s = float(msgspec.json.decode(response.content, type=_Clock).data.result[1])
+    except (msgspec.MsgspecError, ValueError):
+        detail = f"{where} does not answer as a Prometheus query API does"
+        begins = f"it began with {shorten(response.text, 60)!r}"
+        return Check("source", "fail", f"{detail}; {begins}", "correct source.url")
+    ahead_s = server_s - now.timestamp()
+    if abs(ahead_s) > _SKEW_S:
+        way = "ahead of" if ahead_s > 0 else "behind"
+        detail = f"{where} answers; its clock is {abs(ahead_s):.0f} s {way} this machine's"
+        return Check("source", "warn", detail, "set both clocks by NTP: stamps say what is recent")
+    took_ms = response.elapsed.total_seconds() * 1000
+    return Check("source", "ok", f"{where} answers in {took_ms:.0f} ms")
+
+
+def ask_metrics(
+    source: PrometheusSource,
+    metrics: Sequence[Metric],
+    cluster: str,
+    as_of: pd.Timestamp,
+    step: pd.Timedelta,
+) -> list[Seen]:
+    """Ask every metric for the last ten minutes (two steps where these are longer)."""
+    window = max(pd.Timedelta(minutes=10), 2 * step)
+
+    def ask(metric: Metric) -> Seen:
+        fetched = source.fetch(metric, cluster=cluster, start=as_of - window, end=as_of, step=step)
+        try:
+            chunks = list(fetched)
+        except SourceError as error:
+            return Seen(metric, error=shorten(str(error)))
+        frames = [with_workload(c.samples) for c in chunks if len(c.samples)]
+        there = frozenset(str(w) for f in frames for w in f["workload"].unique())
+        return Seen(metric, there, sum(c.report.unlabelled for c in chunks))
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(ask, metrics))
+
+
+def judge_metrics(seen: Sequence[Seen], catalog: str) -> list[Check]:
+    """A check a metric; a failed one in the end where none at all gave a series."""
+    every = frozenset[str]().union(*(s.workloads for s in seen))
+    checks = [_judge(s, len(every), catalog) for s in seen]
+    if seen and not every and not any(s.error for s in seen):
+        checks.append(
+            Check(
+                "metrics",
+                "fail",
+                f"none of {len(seen)} metrics has a series with a workload",
+                f"is this the server that scrapes the cluster, and are the queries of catalog "
+                f"{catalog!r} made for its names (see config/metrics)?",
+            )
+        )
+    return checks
+
+
+def check_http(client: httpx.Client, name: str, url: str, key: str) -> Check:
+    """Whether a server answers ``url/health``; ``key`` is where its address was set."""
+    try:
+        response = client.get(f"{url.rstrip('/')}/health")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        why = str(error) or type(error).__name__
+        detail = f"no answer from {address(url)}: {why}"
+        return Check(name, "fail", detail, f"start it, or correct {key}")
+    if response.status_code >= 500:
+        detail = f"{address(url)} answers HTTP {response.status_code}"
+        return Check(name, "fail", detail, "its own log says why")
+    if response.status_code >= 400:
+        detail = f"{address(url)} answers HTTP {response.status_code}"
+        return Check(name, "warn", detail, f"check the credentials, and the address in {key}")
+    return Check(name, "ok", f"{address(url)} answers")
+
+
+def address(url: str) -> str:
+    """The address without user, password and query: whoever reads it need not know them."""
+    try:
+        return str(httpx.URL(url).copy_with(userinfo=b"", query=None, fragment=None))
+    except httpx.InvalidURL:
+        return "an address that is none"
+
+
+def _refused(response: httpx.Response, where: str) -> Check:
+    code = response.status_code
+    said = shorten(response.text, 120) or response.reason_phrase
+    if code in {401, 403}:
+        detail = f"{where} refused the credentials: HTTP {code}: {said}"
+        return Check("source", "fail", detail, _CREDENTIALS)
+    remedy = "its own log says why"
+    if 300 <= code < 500:
+        remedy = "source.url must be the base address of a query API, without /api/v1"
+    return Check("source", "fail", f"{where} answered HTTP {code}: {said}", remedy)
+
+
+def _judge(seen: Seen, n_workloads: int, catalog: str) -> Check:
+    name = f"metric {seen.metric.name}"
+    query = f"its query in catalog {catalog!r}"
+    if seen.error:
+        return Check(name, "fail", seen.error, f"correct {query}, or leave it out: source.metrics")
+    nameless = f"{seen.unlabelled} series without a `name` label" if seen.unlabelled else ""
+    if not seen.workloads:
+        remedy = f"{_LOST[seen.metric.role]}; scrape it, or change {query}"
+        return Check(name, "warn", nameless or "no series", remedy)
+    of = f" of {n_workloads}" if len(seen.workloads) < n_workloads else ""
+    detail = f"{len(seen.workloads)}{of} workloads"
+    if nameless:
+        remedy = f"nobody can say whose they are; let {query} give name, kind and namespace"
+        return Check(name, "warn", f"{detail}; {nameless} left out", remedy)
+    return Check(name, "ok", detail)
