@@ -123,12 +123,15 @@ def titles(incidents: pd.DataFrame) -> list[str]:
         {str(k): v for k, v in r.items()} for r in incidents.to_dict("records")
     ]
     for row in rows:
-        top = row["causes"][0] if row["causes"] else row
+        events = [c for c in row["causes"] if c["evidence"].startswith(f"{c['metric']} at ")]
+        measured = [c for c in row["causes"] if c not in events]
+        top = measured[0] if measured else row
         metric = "the whole" if row["metric"] == WHOLE_WORKLOAD else row["metric"]
         what = str(top.get("evidence", f"{metric} is unusual")).split(" at ")[0]
         others = len(row["workloads"]) - 1
         more = f", and {others} more workload{'s' * (others > 1)}" if others else ""
-        said.append(f"{_name(top['workload'])}: {what}{more}")
+        after = f", after a {events[0]['metric']}" if events else ""
+        said.append(f"{_name(top['workload'])}: {what}{more}{after}")
     return said
 
 

@@ -94,10 +94,12 @@ def fetch_metric(pull: _Pull) -> FetchReport:
         return report
     report = FetchReport()
     metric = run.catalog[pull.metrics[0]]
-    with pq.ParquetWriter(path, SAMPLES.schema) as writer:
+    begun = path.with_suffix(".begun")  # half of a metric is never committed
+    with pq.ParquetWriter(begun, SAMPLES.schema) as writer:
         for chunk in _chunks(run, metric, start, end):
             writer.write_table(chunk.samples.replace_schema_metadata(None))
             report += chunk.report
+    begun.rename(path)
     return report
 
 
@@ -154,7 +156,7 @@ def _nothing(run: Run, report: FetchReport, asked: int, start: str) -> str:
     if source.kind == "files":
         return f"source.paths: no sample {window} in {', '.join(source.paths)}; check the window"
     return (
-        f"{source.url} answered every query {window} with no sample ({asked} metrics asked, "
+        f"{source.shown} answered every query {window} with no sample ({asked} metrics asked, "
         f"catalog {source.catalog!r}, {report.unlabelled} series without a `name` label, "
         f"{report.dropped_not_finite} values not finite); check the window, and the queries with "
         "`foretide doctor`"
@@ -177,7 +179,7 @@ def _notes(report: FetchReport, empty: list[str]) -> tuple[str, ...]:
 def _chunks(run: Run, metric: Metric, start: pd.Timestamp, end: pd.Timestamp) -> Any:
     source = run.settings.source
     step = run.step or pd.Timedelta(300, "s")
-    options: dict[str, Any] = {"headers": source.headers, "timeout": source.timeout_s}
+    options: dict[str, Any] = {"headers": source.sent_headers, "timeout": source.timeout_s}
     with httpx.Client(base_url=source.url, **options) as client:
         yield from PrometheusSource(client, source.prometheus).fetch(
             metric, cluster=source.cluster, start=start, end=end, step=step

@@ -9,12 +9,19 @@ them, so a default is written in one place.
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from features.civil import Calendar
 from features.quality import QualityParams
@@ -39,6 +46,7 @@ _HERE = Path(__file__).parent
 # In a wheel the data lies inside the package; in a checkout it is the folder beside it.
 CONFIG_DIR = _HERE / "config" if (_HERE / "config").is_dir() else _HERE.parent / "config"
 
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 ForecasterName = Literal["seasonal_naive", "seasonal_median", "prophet"]
 
 
@@ -57,14 +65,33 @@ class SourceSettings(_Section):
     """A file of config/metrics by name, or a path to one of your own."""
     metrics: tuple[str, ...] = ()
     """Only these metrics of the catalog; empty means all that have a query."""
-    headers: dict[str, str] = Field(default_factory=dict, repr=False)
-    """Sent with every request, e.g. a tenant or a token; never logged."""
+    headers: dict[str, SecretStr] = Field(default_factory=dict[str, SecretStr])
+    """Sent with every request, e.g. a tenant or a token; never shown."""
     timeout_s: float = Field(default=60, gt=0)
     reread_s: float = Field(default=3600, ge=0)
     """How far back from the store's end a run reads again, for samples that came late."""
     paths: tuple[str, ...] = ()
     """For kind ``files``: Parquet or CSV files, or folders of them."""
     prometheus: PrometheusParams = PrometheusParams()
+
+    @field_validator("headers")
+    @classmethod
+    def _check_headers(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, value in headers.items():
+            text = value.get_secret_value()
+            if not (_TOKEN.fullmatch(name) and text.isascii() and text.isprintable()):
+                raise ValueError(f"{name!r} is no header that HTTP allows, or its value is none")
+        return headers
+
+    @property
+    def sent_headers(self) -> dict[str, str]:
+        """The headers in the clear, for whoever sends them."""
+        return {name: value.get_secret_value() for name, value in self.headers.items()}
+
+    @property
+    def shown(self) -> str:
+        """The address without its password."""
+        return re.sub(r"//[^@/]*@", "//…@", self.url)
 
 
 class StoreSettings(_Section):
@@ -197,6 +224,8 @@ def load_settings(path: str | Path | None = None) -> Settings:
         return Settings(**data)
     except ValidationError as error:
         raise ConfigError(_explain(error, path)) from None
+    except SettingsError as error:
+        raise ConfigError(f"environment: {error}; write lists and maps as JSON") from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -212,7 +241,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected sections like `source:`, got {type(data).__name__}")
-    return data  # pyright: ignore[reportUnknownVariableType]
+    return {str(key): value for key, value in cast("dict[object, Any]", data).items()}
 
 
 def _explain(error: ValidationError, path: str | Path | None) -> str:
@@ -223,18 +252,28 @@ def _explain(error: ValidationError, path: str | Path | None) -> str:
         if item["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
             problems.append(f"unknown key {key!r}{_similar(item['loc'])}")
         else:
-            shown = "" if "headers" in item["loc"] else f", got {item['input']!r}"
-            problems.append(f"{key}: {item['msg'].removeprefix('Value error, ')}{shown}")
+            problems.append(f"{key}: {item['msg'].removeprefix('Value error, ')}{_came(item)}")
     return f"{where}: " + "; ".join(problems)
+
+
+def _came(item: ErrorDetails) -> str:
+    """What was given, where that is one plain value and no secret."""
+    given, text = item["input"], item["msg"]
+    plain = isinstance(given, str | int | float | bool) or given is None
+    return (
+        f", got {given!r}" if plain and "headers" not in item["loc"] and "got" not in text else ""
+    )
 
 
 def _similar(loc: tuple[int | str, ...]) -> str:
     section: Any = Settings
     for part in loc[:-1]:
-        fields: dict[str, Any] = _fields(section)
-        section = fields.get(str(part))
-    close = difflib.get_close_matches(str(loc[-1]), _fields(section), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else f"; known: {', '.join(_fields(section))}"
+        # a place in a list stands for the list's kind of thing
+        is_place = isinstance(part, int)
+        section = next(iter(get_args(section)), None) if is_place else _fields(section).get(part)
+    known = _fields(section)
+    close = difflib.get_close_matches(str(loc[-1]), known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else f"; known: {', '.join(known)}"
 
 
 def _fields(section: Any) -> dict[str, Any]:

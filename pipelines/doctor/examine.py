@@ -139,7 +139,7 @@ def _source(run: Run, now: pd.Timestamp, transport: httpx.BaseTransport | None) 
     timeout_s = min(source.timeout_s, _QUERY_S)
     try:
         client = httpx.Client(
-            base_url=source.url, headers=source.headers, timeout=timeout_s, transport=transport
+            base_url=source.url, headers=source.sent_headers, timeout=timeout_s, transport=transport
         )
     except httpx.InvalidURL as error:
         yield Check("source", "fail", f"source.url: {error}", "correct source.url")
