@@ -4,6 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LOCKS  := config/lock
 
+COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-header --no-annotate
+INSTALL := $(BIN)/uv pip install -q --python $(BIN)/python
+
 # One native thread each: numeric libraries that all grab every core are slower, not faster.
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
@@ -38,12 +42,10 @@ format: $(VENV)/.dev     ## Format and fix what can be fixed
 install: $(VENV)/.runtime   ## Only the environment
 install-dev: $(VENV)/.dev   ## The environment with the development tools
 
-lock: $(VENV)/.dev       ## Resolve the dependencies anew (pins and hashes, no addresses)
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate -o $(LOCKS)/runtime.txt pyproject.toml --group build
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-header --no-annotate -o $(LOCKS)/dev.txt pyproject.toml --group build --group dev \
-	  -c $(LOCKS)/runtime.txt
+lock: $(BIN)/uv          ## Resolve the dependencies anew (pins and hashes, no addresses)
+	echo 'uv>=0.8' | $(COMPILE) -o $(LOCKS)/uv.txt -
+	$(COMPILE) -o $(LOCKS)/runtime.txt pyproject.toml --group build
+	$(COMPILE) -o $(LOCKS)/dev.txt pyproject.toml --group build --group dev -c $(LOCKS)/runtime.txt
 
 clean:           ## Remove the environment and what was made
 	rm -rf $(VENV) foretide-demo .pytest_cache .ruff_cache
@@ -57,11 +59,15 @@ $(BIN)/python:
 	  fi; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.runtime: $(LOCKS)/runtime.txt pyproject.toml | $(BIN)/python
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $(LOCKS)/runtime.txt
-	$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+$(BIN)/uv: $(LOCKS)/uv.txt | $(BIN)/python
+	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $(LOCKS)/uv.txt
+	@touch $@
+
+$(VENV)/.runtime: $(LOCKS)/runtime.txt pyproject.toml | $(BIN)/uv
+	$(INSTALL) --require-hashes -r $(LOCKS)/runtime.txt
+	$(INSTALL) --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.dev: $(LOCKS)/dev.txt $(VENV)/.runtime
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $(LOCKS)/dev.txt
+	$(INSTALL) --require-hashes -r $(LOCKS)/dev.txt
 	@touch $@

@@ -6,6 +6,7 @@ done, 1 failed with one clear line, 2 bad usage.
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
@@ -24,6 +25,9 @@ def main() -> None:
 
 
 def _run_cli(args: list[str]) -> int:
+    if "--debug" not in args:
+        # Retries are counted in the outcome; the log line of each says nothing more.
+        logging.getLogger("stamina").setLevel(logging.ERROR)
     try:
         # Files give their own clock and need no server: nothing of Prefect's is started for a plain
         # command.

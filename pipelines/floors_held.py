@@ -25,7 +25,7 @@ def savings(table: pd.DataFrame) -> dict[str, float]:
     """
     columns = ["unserved", "over_target", "replica_hours", "short_pod_min"]
     sums = table.groupby("policy")[columns].sum()
-    rows = sums.to_numpy(dtype=float)
+    rows: list[list[float]] = sums.to_numpy(dtype=float).tolist()
     total = {
         str(p): dict(zip(columns, row, strict=True))
         for p, row in zip(sums.index, rows, strict=True)

@@ -49,7 +49,8 @@ def load_live(run: Run, workloads: Sequence[str], *, detectors: bool) -> Live:
     Raises
     ------
     ModelError
-        Nothing is registered, or what is registered does not load.
+        Nothing is registered, or what is registered does not load or knows what came after the
+        run's clock.
     """
     tracking = run.tracking()
     version = tracking.champion(FORECASTER)
@@ -59,6 +60,14 @@ def load_live(run: Run, workloads: Sequence[str], *, detectors: bool) -> Live:
         )
     with tracking.files(version) as model:
         champions = {n: _champions(b) for n, b in _bundles(model, workloads).items()}
+    ends = [c.end for c in champions.values() if c is not None and len(c.chosen)]
+    end = max(ends, default=run.as_of)
+    if end > run.as_of:
+        raise ModelError(
+            f"the champion {version.label} was trained on what came until {end:%Y-%m-%d %H:%M}, "
+            f"after the run's clock, {run.as_of:%Y-%m-%d %H:%M} UTC; choose a later --as-of, or "
+            "train with this one"
+        )
     found: dict[str, dict[str, Baselines]] = {}
     other = tracking.champion(DETECTOR) if detectors else None
     if detectors and other is None:

@@ -146,7 +146,8 @@ def replay_week(
     past, week = (part.with_values(part.values / unit[:, None]) for part in (past, week))
     floors = _floors(champions, unit, case, week, settings)
     idle = ~np.isfinite(week.values).any(axis=1)
-    why = np.where(idle, "nothing was measured in the replayed week", case.refusal)
+    why = np.array(case.refusal, dtype=object)
+    why[(why == "") & idle] = "nothing was measured in the replayed week"
     ok = why == ""
     refused = week.keys[~ok].assign(reason=why[~ok])
     skipped = pd.concat([skipped, refused], ignore_index=True)

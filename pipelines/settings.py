@@ -9,6 +9,7 @@ them, so a default is written in one place.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -249,6 +250,8 @@ def _explain(error: ValidationError, path: str | Path | None) -> str:
     problems: list[str] = []
     for item in error.errors(include_url=False):
         key = ".".join(str(part) for part in item["loc"])
+        variable = "FORETIDE_" + key.replace(".", "__").upper()
+        key = f"{variable}, {key}" if variable in os.environ else key
         if item["type"] in {"extra_forbidden", "unexpected_keyword_argument"}:
             problems.append(f"unknown key {key!r}{_similar(item['loc'])}")
         else:

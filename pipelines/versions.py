@@ -82,7 +82,7 @@ def listing(tracking: Tracking) -> list[dict[str, Any]]:
                     "champion": live is not None and live.version == version.version,
                     "as_of": version.tags.get("as_of"),
                     "series": int(figures["series"]) if "series" in figures else None,
-                    "wape": figures.get("backtest_wape_median"),
+                    "wape": figures.get("backtest_wape_median") if family == FORECASTER else None,
                     "run_id": version.tags.get("run_id"),
                 }
             )

@@ -149,14 +149,20 @@ class Tracking:
     def files(self, version: ModelVersion) -> Generator[Path]:
         """The version's model folder, copied to a place that goes away afterwards."""
         from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
 
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         with tempfile.TemporaryDirectory(prefix="foretide-model-") as folder:
-            yield Path(
-                download_artifacts(
+            try:
+                path = download_artifacts(
                     artifact_uri=version.source, dst_path=folder, tracking_uri=self.uri
                 )
-            )
+            except (MlflowException, OSError) as error:
+                why = " ".join(str(error).split())
+                raise ModelError(
+                    f"{version.label} cannot be read from {version.source}: {why}"
+                ) from error
+            yield Path(path)
 
     def _log_model(
         self, client: MlflowClient, run_id: str, folder: Path, loader_module: str

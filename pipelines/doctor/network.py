@@ -29,11 +29,11 @@ _CREDENTIALS = (
     "set FORETIDE_SOURCE__HEADERS, or what your signing proxy signs with, and what it may read"
 )
 _LOST: dict[Role, str] = {
-    "demand": "without it there is no forecast of it and no floor from it",
-    "resource": "without it its leaks are not found",
-    "limit": "without it a leak has no time to its limit",
-    "signal": "without it its anomalies are not found",
-    "state": "without it plans and causes know less of the workload",
+    "demand": "it is not forecast, and no floor follows from it",
+    "resource": "its leaks are not found",
+    "limit": "how much is left is not known",
+    "signal": "its anomalies are not found",
+    "state": "plans and causes know less of the workload",
 }
 
 
@@ -47,14 +47,17 @@ class Seen:
     error: str = ""
 
 
+class _Sample(msgspec.Struct):
+    value: tuple[float, str]
+
+
 class _Vector(msgspec.Struct):
-    result: tuple[float, str]
+    result: tuple[_Sample]
 
 
 class _Clock(msgspec.Struct):
-    """The answer to the instant query ``time()``."""
+    """The answer to the instant query ``vector(time())``."""
 
-    status: str
     data: _Vector
 
 
@@ -62,7 +65,7 @@ def check_source(client: httpx.Client, now: pd.Timestamp) -> Check:
     """Whether the query API answers, lets us in, and has the right time."""
     where = address(str(client.base_url))
     try:
-        response = client.get("api/v1/query", params={"query": "time()"})
+        response = client.get("api/v1/query", params={"query": "vector(time())"})
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         why = str(error) or type(error).__name__
         return Check(
@@ -71,7 +74,7 @@ def check_source(client: httpx.Client, now: pd.Timestamp) -> Check:
     if response.status_code != 200:
         return _refused(response, where)
     try:
-        server_s = float(msgspec.json.decode(response.content, type=_Clock).data.result[1])
+        server_s = float(msgspec.json.decode(response.content, type=_Clock).data.result[0].value[1])
     except (msgspec.MsgspecError, ValueError):
         detail = f"{where} does not answer as a Prometheus query API does"
         begins = f"it began with {shorten(response.text, 60)!r}"
@@ -170,7 +173,7 @@ def _judge(seen: Seen, n_workloads: int, catalog: str) -> Check:
         return Check(name, "fail", seen.error, f"correct {query}, or leave it out: source.metrics")
     nameless = f"{seen.unlabelled} series without a `name` label" if seen.unlabelled else ""
     if not seen.workloads:
-        remedy = f"{_LOST[seen.metric.role]}; scrape it, or change {query}"
+        remedy = f"{_LOST[seen.metric.role]}: scrape it, or change {query}"
         return Check(name, "warn", nameless or "no series", remedy)
     of = f" of {n_workloads}" if len(seen.workloads) < n_workloads else ""
     detail = f"{len(seen.workloads)}{of} workloads"

@@ -46,8 +46,8 @@ def check_samples(store: Store, as_of: pd.Timestamp, days: float, fresh: pd.Time
     epoch = pd.Timestamp(0, tz="UTC")
     try:
         store.read_samples(epoch, epoch)
-    except StoreError as error:
-        return Check("samples", "warn", str(error), "run `foretide ingest`")
+    except StoreError:
+        return Check("samples", "warn", f"none in {store.root} yet", "run `foretide ingest`")
     try:
         newest = _newest_sample(store, as_of, days)
     except StoreError as error:
