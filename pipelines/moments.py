@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 import pandas as pd
@@ -11,7 +12,9 @@ from pipelines.errors import ConfigError
 __all__ = ["parse_duration", "parse_time"]
 
 _FIRST, _LAST = pd.Timestamp("1970-01-01", tz="UTC"), pd.Timestamp("2200-01-01", tz="UTC")
-_LONGEST = pd.Timedelta(days=3660)
+_LENGTH = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|h|d|w)")
+_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_LONGEST_S = 3660 * 86400
 
 
 def parse_time(text: str, option: str) -> pd.Timestamp:
@@ -34,17 +37,15 @@ def parse_time(text: str, option: str) -> pd.Timestamp:
 
 
 def parse_duration(text: str, option: str) -> pd.Timedelta:
-    """A length of time given by the user, such as ``168h`` or ``30min``.
+    """A length of time given by the user: a number and ``s``, ``min``, ``h``, ``d`` or ``w``.
 
     Raises
     ------
     ConfigError
         It has no unit, or is not between a second and ten years.
     """
-    try:
-        length = pd.Timedelta(text) if text.strip()[-1:].isalpha() else None
-    except ValueError:
-        length = None
-    if length is None or not pd.Timedelta(1, "s") <= length <= _LONGEST:
+    match = _LENGTH.fullmatch(text.strip().lower())
+    seconds = float(match[1]) * _SECONDS[match[2]] if match else 0.0
+    if not 1 <= seconds <= _LONGEST_S:
         raise ConfigError(f"{option}: expected a length of time like 168h or 30min, got {text!r}")
-    return length
+    return pd.Timedelta(round(seconds * 1000), "ms")

@@ -84,8 +84,7 @@ def check_source(client: httpx.Client, now: pd.Timestamp) -> Check:
         way = "ahead of" if ahead_s > 0 else "behind"
         detail = f"{where} answers; its clock is {abs(ahead_s):.0f} s {way} this machine's"
         return Check("source", "warn", detail, "set both clocks by NTP: stamps say what is recent")
-    took_ms = response.elapsed.total_seconds() * 1000
-    return Check("source", "ok", f"{where} answers in {took_ms:.0f} ms")
+    return Check("source", "ok", f"{where} answers")
 
 
 def ask_metrics(

@@ -138,4 +138,4 @@ def _length(age: pd.Timedelta) -> str:
     hours = age / pd.Timedelta(hours=1)
     if abs(hours) < 1:
         return f"{60 * hours:.0f} min"
-    return f"{hours:.0f} h" if abs(hours) < 48 else f"{hours / 24:.0f} d"
+    return f"{hours:.0f} h" if abs(hours) < 48 else f"{hours / 24:.1f} d"

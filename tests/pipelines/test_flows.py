@@ -1,0 +1,161 @@
+"""What the verbs rely on in a Prefect flow run: nothing is lost, the clock is the schedule's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from prefect import flow, task
+from prefect.artifacts import Artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
+from prefect.states import Scheduled
+from prefect.testing.utilities import prefect_test_harness
+
+from features.frames import SCORES
+from features.synthetic import ClusterSpec, simulate
+from pipelines.adapters.store import Store
+from pipelines.clock import now
+from pipelines.errors import ForetideError, HistoryError
+from pipelines.ingest import ingest
+from pipelines.outcome import Outcome
+from pipelines.score import score
+from pipelines.tasks import call, publish, run_shards, threads
+from pipelines.train import train
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect_server() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DO_NOT_TRACK", "1")
+        patch.setenv("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+        with prefect_test_harness(server_startup_timeout=120):
+            yield
+
+
+@task(cache_policy=NO_CACHE)
+def double(x: int) -> int:
+    if x < 0:
+        raise HistoryError(f"{x} is too little")
+    if x == 13:
+        raise RuntimeError("unlucky")
+    return 2 * x
+
+
+@flow(task_runner=threads())
+def doubled(xs: list[int], max_failed_share: float) -> dict[str, Any]:
+    return asdict(run_shards(double, xs, workers=2, max_failed_share=max_failed_share))
+
+
+@flow
+def one(x: int) -> int:
+    return call(double, x)
+
+
+@flow
+def clock() -> str:
+    return now().isoformat()
+
+
+@flow
+def told(result: dict[str, Any]) -> dict[str, Any]:
+    return publish(result)
+
+
+def test_a_failed_shard_is_counted_and_the_rest_is_kept() -> None:
+    state = doubled([1, 13, 3, -1], 0.5, return_state=True)
+    assert state.is_completed()
+    shards = state.result()
+    assert shards["results"] == (2, 6)
+    assert len(shards["failed"]) == 2
+    assert "unlucky" in shards["failed"][0]
+
+
+def test_too_many_failed_shards_fail_the_run() -> None:
+    state = doubled([1, 13, 3], 0.1, return_state=True)
+    assert state.is_failed()
+    with pytest.raises(ForetideError, match="1 of 3 shards failed, first: RuntimeError: unlucky"):
+        state.result()
+
+
+def test_what_the_user_can_mend_is_said_as_it_is() -> None:
+    assert "-1 is too little" in str(doubled([-1], 0.0, return_state=True).message)
+
+
+def test_the_error_of_a_single_task_is_the_flows() -> None:
+    assert one(4) == 8
+    assert one(-1, return_state=True).is_failed()
+
+
+def test_parameters_are_checked_before_anything_runs() -> None:
+    state = doubled("no list", 0.5, return_state=True)  # pyright: ignore[reportArgumentType]
+    assert state.is_failed()
+    assert "xs" in str(state.message)
+
+
+def test_the_clock_of_a_late_run_is_its_schedule() -> None:
+    planned = pd.Timestamp("2026-06-01T09:15", tz="UTC")
+    with get_client(sync_client=True) as client:
+        run = client.create_flow_run(clock, state=Scheduled(scheduled_time=planned))
+    assert run_flow(clock, flow_run=run) == planned.isoformat()
+
+
+def test_the_clock_outside_of_a_run_is_the_present() -> None:
+    before = pd.Timestamp.now("UTC").floor("s")
+    assert before <= now() <= pd.Timestamp.now("UTC")
+
+
+def test_an_outcome_is_shown_as_text_whatever_is_in_it() -> None:
+    notes = ("  # not a heading", "<img src=x>")
+    result = Outcome("forecast", "r", "2026-06-01", "series", 3, notes=notes).to_dict()
+    assert told(result) == result
+    artifact = Artifact.get("forecast")
+    assert isinstance(artifact, Artifact)
+    assert artifact.description == "forecast: 3 of 3 series"
+    lines = str(artifact.data).splitlines()
+    assert lines[0] == "    forecast: 3 of 3 series"
+    assert all(line.startswith("    ") for line in lines)
+
+
+def test_a_verb_does_the_same_in_a_run_and_as_a_plain_call(tmp_path: Path) -> None:
+    samples = simulate(ClusterSpec(n_workloads=2, weeks=1)).samples
+    pq.write_table(samples, tmp_path / "samples.parquet")
+    config = tmp_path / "foretide.yaml"
+    source = {"kind": "files", "paths": [str(tmp_path / "samples.parquet")]}
+    config.write_text(yaml.safe_dump({"source": source}))
+    common = {"config": str(config), "as_of": "2026-05-11T00:00Z"}
+    watched = ingest(**common, out=str(tmp_path / "watched"))
+    plain = ingest.fn(**common, out=str(tmp_path / "plain"))
+    assert json.loads(json.dumps(watched))["run_id"] == plain["run_id"]
+    tables = [Store(tmp_path / out).read_samples() for out in ("watched", "plain")]
+    assert tables[0].equals(tables[1])
+    assert len(tables[0]) == len(samples)
+
+
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")  # mlflow
+def test_runs_off_the_grid_and_late_samples_leave_out_no_step(tmp_path: Path) -> None:
+    samples = simulate(ClusterSpec(n_workloads=1, weeks=3, step_s=3600)).samples
+    config, out = tmp_path / "foretide.yaml", str(tmp_path / "out")
+    config.write_text(yaml.safe_dump({"forecast": {"models": ["seasonal_naive"]}}))
+    store = Store(out)
+
+    def arrive(until: str) -> None:
+        before = samples["ts"].to_pandas() < pd.Timestamp(until)
+        store.write_samples(samples.filter(before.to_numpy()))
+
+    arrive("2026-05-18T05:00Z")
+    train.fn(config=str(config), out=out, as_of="2026-05-18T00:00Z")
+    for arrived, as_of in (("05:00", "06:04"), ("07:00", "07:04"), ("08:00", "08:04")):
+        arrive(f"2026-05-18T{arrived}Z")
+        score.fn(config=str(config), out=out, as_of=f"2026-05-18T{as_of}Z")
+    scored = store.read(SCORES).to_pandas().drop_duplicates("ts")["ts"].sort_values()
+    assert set(scored.diff().dropna()) == {pd.Timedelta("1h")}
+    assert scored.iloc[-1] == pd.Timestamp("2026-05-18T07:00Z")

@@ -1,0 +1,221 @@
+"""models: versions are listed and explained, the alias moves only to what loads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from pipelines import versions
+from pipelines.adapters.tracking import Tracking
+from pipelines.cli import cli
+from pipelines.doctor.state import check_models
+from pipelines.errors import ModelError
+from pipelines.run import Run, RunRef
+from pipelines.train import train
+
+pytestmark = [
+    # mlflow, sqlalchemy and alembic warn about themselves while a new SQLite file is migrated.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+END = pd.Timestamp("2026-06-15T00:00Z")
+WORKLOAD = "c/n/Deployment/checkout"
+
+
+def hourly(name: str, metric: str, days: int) -> pd.DataFrame:
+    ts = pd.date_range(end=END - pd.Timedelta(hours=1), periods=24 * days, freq="h").as_unit("ms")
+    value = 10 + 5 * np.sin(np.arange(len(ts)) * 2 * np.pi / 24) + np.arange(len(ts)) % 7
+    labels = {"cluster": "c", "namespace": "n", "kind": "Deployment", "name": name}
+    return pd.DataFrame({**labels, "metric": metric, "ts": ts, "value": value})
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A store with one training: a workload with two metrics and one that is too young."""
+    root = tmp_path_factory.mktemp("models")
+    samples = root / "samples.parquet"
+    parts = [("checkout", "requests_per_second", 15), ("checkout", "error_ratio", 15)]
+    parts += [("checkout", "latency_p99_seconds", 1), ("cart", "requests_per_second", 15)]
+    pd.concat([hourly(*p) for p in parts]).to_parquet(samples)
+    config = root / "foretide.yaml"
+    tree = {
+        "store": {"path": str(root / "store")},
+        "forecast": {"models": ["seasonal_naive", "seasonal_median"]},
+        "shards": {"workers": 1},
+    }
+    config.write_text(yaml.safe_dump(tree))
+    train.fn(str(config), [str(samples)], None, END.isoformat())
+    return RunRef.resolve(str(config), None, None, END.isoformat(), END).open()
+
+
+@pytest.fixture
+def registry(run: Run, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Tracking]:
+    """The same registry under another prefix, with one forecaster a given run id; "" is junk."""
+    source = run.tracking().champion("forecaster")
+    assert source is not None
+    tracking = replace(run.tracking(), prefix=request.node.name.replace("_", "-"))
+    junk = tmp_path / "junk"
+    junk.mkdir()
+    (junk / "bundle.json").write_text("{}")
+
+    def made(*run_ids: str) -> Tracking:
+        with run.tracking().files(source) as model:
+            for run_id in run_ids:
+                tracking.log_bundle(
+                    "forecaster",
+                    model / "data" / "forecaster" if run_id else junk.parent,
+                    params={},
+                    metrics={},
+                    tags={"run_id": run_id},
+                    loader_module="pipelines.registry",
+                    check=lambda _: None,
+                )
+        return tracking
+
+    return made
+
+
+def called(run: Run, *args: str) -> Result:
+    return CliRunner().invoke(cli, ["models", *args, "--config", str(run.ref.config)])
+
+
+def live(tracking: Tracking) -> str:
+    version = tracking.champion("forecaster")
+    assert version is not None
+    return version.version
+
+
+def test_every_version_is_listed_and_one_a_family_is_live(run: Run) -> None:
+    rows: list[dict[str, Any]] = json.loads(called(run, "list", "--json").stdout)
+    assert [(r["family"], r["version"], r["champion"]) for r in rows] == [
+        ("forecaster", "1", True),
+        ("detector", "1", True),
+    ]
+    for row in rows:
+        assert row["series"] == 3
+        assert pd.Timestamp(row["as_of"]) == END
+    lines = called(run, "list").stdout.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("*") for line in lines[1:])
+
+
+def test_a_workload_is_explained_metric_by_metric(run: Run) -> None:
+    told = json.loads(called(run, "show", WORKLOAD, "--json").stdout)
+    assert (told["forecaster"], told["detector"]) == ("forecaster/1", "detector/1")
+    metrics = {m["metric"]: m for m in told["metrics"]}
+    assert set(metrics) == {"requests_per_second", "error_ratio", "latency_p99_seconds"}
+    learned = metrics["requests_per_second"]
+    assert learned["model"] in {"seasonal_naive", "seasonal_median"}
+    assert learned["wape"] == learned["bar_wape"]
+    assert learned["reason"]
+    assert learned["band"]
+    young = metrics["latency_p99_seconds"]
+    assert young["model"] is None
+    assert "history 1.0 d" in young["reason"]
+    assert told["forest"]
+    text = called(run, "show", WORKLOAD).stdout
+    assert all(name in text for name in metrics)
+
+
+def test_an_unknown_workload_is_one_clear_error(run: Run) -> None:
+    with pytest.raises(ModelError, match=r"'c/n/Deployment/chekout' \(did you mean .*checkout"):
+        versions.explain(run, "c/n/Deployment/chekout")
+    assert called(run, "show", "nobody").exit_code == 1
+
+
+def test_rolling_back_goes_one_version_back_and_no_further(
+    run: Run, registry: Callable[..., Tracking]
+) -> None:
+    tracking = registry("a", "b", "c")
+    assert live(tracking) == "3"
+    move = versions.roll_back(tracking, run.settings, "forecaster")
+    assert (move.before, move.champion, move.notes) == ("forecaster/3", "forecaster/2", ())
+    versions.roll_back(tracking, run.settings, "forecaster")
+    with pytest.raises(ModelError, match="no version before forecaster/1"):
+        versions.roll_back(tracking, run.settings, "forecaster")
+    assert live(tracking) == "1"
+    versions.promote(tracking, run.settings, "forecaster", "3")
+    assert live(tracking) == "3"
+
+
+def test_what_does_not_load_never_goes_live(run: Run, registry: Callable[..., Tracking]) -> None:
+    tracking = registry("a", "", "c")
+    with pytest.raises(ModelError, match="does not load"):
+        versions.promote(tracking, run.settings, "forecaster", "2")
+    assert live(tracking) == "3"
+    move = versions.roll_back(tracking, run.settings, "forecaster")
+    assert live(tracking) == "1"
+    assert "forecaster/2 was passed over" in move.notes[0]
+
+
+def test_a_version_that_is_not_there_is_one_clear_error(run: Run) -> None:
+    for wrong in ("99", "champion", "../1"):
+        with pytest.raises(ModelError, match="no version .*; it has 1"):
+            versions.promote(run.tracking(), run.settings, "forecaster", wrong)
+    with pytest.raises(ModelError, match="no version before detector/1"):
+        versions.roll_back(run.tracking(), run.settings, "detector")
+    assert called(run, "promote", "forecaster", "99").exit_code == 1
+    assert called(run, "promote", "nobody", "1").exit_code == 2
+
+
+def test_the_command_moves_the_alias_and_says_so(run: Run) -> None:
+    told = called(run, "promote", "forecaster", "1", "--json")
+    assert json.loads(told.stdout) == {
+        "family": "forecaster",
+        "before": "forecaster/1",
+        "champion": "forecaster/1",
+        "notes": [],
+    }
+
+
+def test_where_nothing_was_trained_it_is_said_and_no_database_is_made(tmp_path: Path) -> None:
+    none = Tracking(f"sqlite:///{tmp_path}/mlflow.db", "e", "p")
+    with pytest.raises(ModelError, match="run `foretide train`"):
+        versions.listing(none)
+    assert [c.status for c in check_models(none, END)] == ["warn"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_doctor_names_what_is_live_and_how_old(run: Run) -> None:
+    young = check_models(run.tracking(), END + pd.Timedelta(days=3))
+    assert [(c.name, c.status) for c in young] == [("forecaster", "ok"), ("detector", "ok")]
+    assert "forecaster/1 is live, learned up to 2026-06-15 00:00 UTC, 3.0 d old" in young[0].detail
+    old = check_models(run.tracking(), END + pd.Timedelta(days=15))
+    assert {c.status for c in old} == {"warn"}
+
+
+def test_the_doctor_sees_families_of_different_trainings(
+    registry: Callable[..., Tracking], run: Run, tmp_path: Path
+) -> None:
+    tracking = registry("a")
+    folder = tmp_path / "detector"
+    folder.mkdir()
+    (folder / "bundle.json").write_text("{}")
+    tracking.log_bundle(
+        "detector",
+        folder,
+        params={},
+        metrics={},
+        tags={"run_id": "b"},
+        loader_module="pipelines.registry",
+        check=lambda _: None,
+    )
+    checks = check_models(tracking, END)
+    assert [c.detail for c in checks if c.status == "warn"] == [
+        "forecaster/1 and detector/1 come from different trainings"
+    ]
+    move = versions.promote(tracking, run.settings, "forecaster", "1")
+    assert "detector/1 comes from another training" in move.notes[0]
