@@ -66,6 +66,8 @@ $(BIN)/uv: $(LOCKS)/uv.txt | $(BIN)/python
 $(VENV)/.runtime: $(LOCKS)/runtime.txt pyproject.toml | $(BIN)/uv
 	$(INSTALL) --require-hashes -r $(LOCKS)/runtime.txt
 	$(INSTALL) --no-deps --no-build-isolation -e .
+	@echo "compiling the numeric kernels, once (about a minute)"
+	$(BIN)/python -m pipelines.warm
 	@touch $@
 
 $(VENV)/.dev: $(LOCKS)/dev.txt $(VENV)/.runtime

@@ -20,7 +20,7 @@ __all__ = ["QualityParams", "judge"]
 class QualityParams:
     """What a series needs before anything is learned from it."""
 
-    minimum_history_days: float = 3.0
+    minimum_history_days: float = 1.0
     """Days from the first sample to the last one."""
     maximum_staleness_h: float = 24.0
     """Hours without a sample at the end of the panel."""

@@ -285,4 +285,4 @@ def _catalog(name: str) -> Catalog:
             f"source.catalog: {path} cannot be read ({error.strerror}); known: {known}, "
             "or give the path of a .yaml file"
         ) from None
-    return load_catalog(text)
+    return load_catalog(text, where=str(path))

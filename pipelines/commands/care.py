@@ -28,7 +28,7 @@ _family = click.argument("family", type=click.Choice(["forecaster", "detector"])
 @options(inputs=False)
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool, **parameters: Any) -> None:
-    """Check configuration, source, store and models, and say what is missing.
+    """Check that all is in place, and say what is missing.
 
     \b
     foretide doctor --config config/foretide.yaml

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from features.panel import Panel
 from features.quality import QualityParams, judge
 
-PARAMS = QualityParams()
+PARAMS = QualityParams(minimum_history_days=3)
 
 
 def panel(values: np.ndarray, step_s: int = 3600) -> Panel:

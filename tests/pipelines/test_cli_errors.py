@@ -1,5 +1,6 @@
-"""What goes wrong, as a user meets it: one line that names the thing, exit code 1 (2 for bad usage),
-and a store that is as it was."""
+"""What goes wrong, as a user meets it: one line that names the thing, exit code 1 (2 for bad
+usage), and a store that is as it was.
+"""
 
 from __future__ import annotations
 
@@ -317,7 +318,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def prometheus() -> Iterator[FakePrometheus]:
     server = FakePrometheus(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield server
     server.shutdown()
@@ -407,9 +408,7 @@ def test_a_server_that_refuses_or_answers_nonsense(
 ) -> None:
     prometheus.reply = lambda _: reply
     said = fails("ingest", "--config", asking(tmp_path, prometheus.url), *AT)
-    assert all(
-        word in said for word in (*named, prometheus.url.removeprefix("http://")[:9])
-    ) or all(word in said for word in named), said
+    assert all(word in said for word in named), said
     assert SECRET not in said
 
 
@@ -425,7 +424,8 @@ def test_one_metric_that_breaks_half_way_leaves_nothing(
         return success(result(form, [(float(form["start"]), "1")]))
 
     prometheus.reply = reply
-    said = fails("ingest", "--config", asking(tmp_path, prometheus.url), *AT)
+    config = asking(tmp_path, prometheus.url)
+    said = fails("ingest", "--config", config, *AT, "--start", "2026-04-01T00:00Z")
     assert "replicas" in said
     assert "out of memory" in said
 

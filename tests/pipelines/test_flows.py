@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from prefect import flow, task
-from prefect.artifacts import Artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
@@ -117,10 +116,11 @@ def test_an_outcome_is_shown_as_text_whatever_is_in_it() -> None:
     notes = ("  # not a heading", "<img src=x>")
     result = Outcome("forecast", "r", "2026-06-01", "series", 3, notes=notes).to_dict()
     assert told(result) == result
-    artifact = Artifact.get("forecast")
-    assert isinstance(artifact, Artifact)
-    assert artifact.description == "forecast: 3 of 3 series"
-    lines = str(artifact.data).splitlines()
+    with get_client(sync_client=True) as client:
+        artifacts = client.read_artifacts()
+    shown = next(a for a in artifacts if a.key == "forecast")
+    assert shown.description == "forecast: 3 of 3 series"
+    lines = str(shown.data).splitlines()
     assert lines[0] == "    forecast: 3 of 3 series"
     assert all(line.startswith("    ") for line in lines)
 

@@ -163,7 +163,7 @@ def test_what_does_not_load_never_goes_live(run: Run, registry: Callable[..., Tr
 
 def test_a_version_that_is_not_there_is_one_clear_error(run: Run) -> None:
     for wrong in ("99", "champion", "../1"):
-        with pytest.raises(ModelError, match="no version .*; it has 1"):
+        with pytest.raises(ModelError, match=r"no version .*; it has 1"):
             versions.promote(run.tracking(), run.settings, "forecaster", wrong)
     with pytest.raises(ModelError, match="no version before detector/1"):
         versions.roll_back(run.tracking(), run.settings, "detector")

@@ -1,0 +1,176 @@
+"""Every verb on real measurements: the files of ``shared/data`` that lie beside a checkout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.cli import _run_cli
+
+DATA = Path(__file__).parents[3] / "shared" / "data"
+pytestmark = [
+    pytest.mark.skipif(not DATA.is_dir(), reason=f"real data is not at {DATA}"),
+    # mlflow, sqlalchemy and alembic warn about themselves while a new SQLite file is migrated.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+QUANTILES = ["q05", "q50", "q90", "q95", "q99"]
+Verb = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Verb:
+    """Run a verb that must work; gives its outcome."""
+    monkeypatch.chdir(tmp_path)
+
+    def verb(*args: str | Path) -> dict[str, Any]:
+        capsys.readouterr()
+        code = _run_cli([*map(str, args), "--json"])
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        return json.loads(said.out)
+
+    return verb
+
+
+def table(out: Path, name: str) -> pd.DataFrame:
+    parts = [pq.read_table(p).to_pandas() for p in sorted((out / name).glob("*.parquet"))]
+    return pd.concat(parts, ignore_index=True)
+
+
+FORECAST = (
+    *("--horizon", "168h", "--step", "1h"),
+    *("--quantiles", "0.05,0.5,0.9,0.95,0.99"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "as_of"),
+    [
+        ("traffic_nasa.parquet", "1995-08-20T00:00Z"),
+        ("traffic_nasa.parquet", "1995-07-16T09:30Z"),
+        ("traffic_nyc_taxi.parquet", "2014-09-15T00:00Z"),
+    ],
+)
+def test_a_week_of_traffic_is_forecast_from_its_past_alone(
+    run: Verb, tmp_path: Path, name: str, as_of: str
+) -> None:
+    samples = pd.read_parquet(DATA / name)
+    future = samples["ts"] >= pd.Timestamp(as_of)
+    planted = samples.assign(value=samples["value"].where(~future, 1e9))
+    planted.to_parquet(tmp_path / "planted.parquet")
+    told: list[pd.DataFrame] = []
+    for source in (DATA / name, tmp_path / "planted.parquet"):
+        out = tmp_path / source.stem
+        outcome = run("forecast", "--input", source, "--as-of", as_of, *FORECAST, "--out", out)
+        assert (outcome["done"], outcome["skipped"]) == (1, {})
+        told.append(table(out, "forecasts").drop(columns=["run_id", "model_version"]))
+    pd.testing.assert_frame_equal(*told)
+    first = pd.Timestamp(as_of).ceil("1h")
+    grid = pd.date_range(first, periods=168, freq="1h")
+    assert told[0]["ts"].tolist() == list(grid)
+    values = told[0][QUANTILES].to_numpy()
+    assert np.isfinite(values).all()
+    assert (np.diff(values, axis=1) >= 0).all()
+    assert (values >= 0).all()
+    # of the size of what came: a forecast in another unit or of another step is far off
+    hours = samples.loc[future].set_index("ts")["value"].resample("1h").mean().reindex(grid)
+    assert 0.5 < np.nanmean(values[:, 1]) / np.nanmean(hours) < 2
+
+
+def test_what_came_later_leaves_earlier_scores_as_they_were(run: Verb, tmp_path: Path) -> None:
+    frame = pd.read_parquet(DATA / "servers_asd.parquet")
+    frame = frame[(frame["name"] == "omi-1") & frame["metric"].isin(["m01", "m05", "m12"])]
+    cut = pd.Timestamp("2021-02-09T03:00Z")
+    frame[frame["ts"] < cut].to_parquet(tmp_path / "short.parquet")
+    frame[frame["ts"] < cut + pd.Timedelta(days=3)].to_parquet(tmp_path / "long.parquet")
+    scores: list[pd.DataFrame] = []
+    leaks: list[pd.DataFrame] = []
+    for name in ("short", "long"):
+        source, out = tmp_path / f"{name}.parquet", tmp_path / name
+        run("score", "--input", source, "--train-until", "2021-02-03T00:00Z", "--out", out)
+        mine = table(out, "scores")
+        mine = mine.drop(columns=["run_id", "model_version", "valid_until"])
+        scores.append(mine[mine["ts"] < cut].reset_index(drop=True))
+        leaks.append(table(out, "leaks"))
+    assert scores[0]["ts"].max() == cut - pd.Timedelta("5min")
+    assert scores[0]["ts"].min() >= pd.Timestamp("2021-02-03T00:00Z")
+    pd.testing.assert_frame_equal(*scores)
+    assert (leaks[0]["issued_at"] > pd.Timestamp("2021-02-03T00:00Z")).all()
+
+
+def test_every_cloudwatch_series_is_scored_or_skipped_with_a_reason(
+    run: Verb, tmp_path: Path
+) -> None:
+    """Their spans are disjoint: only what has a past before the training's end can be scored."""
+    source, until = DATA / "cloudwatch_nab.parquet", pd.Timestamp("2014-02-20T00:00Z")
+    outcome = run("score", "--input", source, "--train-until", until.isoformat(), "--out", tmp_path)
+    samples = pd.read_parquet(source)
+    span = samples.groupby("name", observed=True)["ts"].agg(["min", "max"])
+    able = (span["min"] <= until - pd.Timedelta(days=3)) & (span["max"] >= until)
+    scored = table(tmp_path, "scores")
+    assert set(scored["workload"].str.rsplit("/", n=1).str[-1]) == set(span.index[able])
+    assert outcome["done"] == able.sum()
+    assert outcome["done"] + sum(outcome["skipped"].values()) == 17
+    skips = table(tmp_path, "skips")
+    assert (skips["reason"] != "").all()
+    assert set(skips.loc[skips["step"] == "score", "workload"]).isdisjoint(scored["workload"])
+    assert np.isfinite(scored["score"]).all()
+    assert (tmp_path / "incidents").is_dir()
+
+
+def test_memory_that_grows_is_judged_before_there_is_history_to_learn_from(
+    run: Verb, tmp_path: Path
+) -> None:
+    source = DATA / "memory_aging.parquet"
+    outcome = run(
+        *("score", "--input", source, "--out", tmp_path),
+        *("--train-until", "2023-12-17T12:00Z", "--as-of", "2023-12-18T22:00Z"),
+    )
+    leaks = table(tmp_path, "leaks")
+    assert set(leaks["metric"]) == {"memory_used_bytes"}
+    assert (leaks["slope_per_h_lower"] <= leaks["slope_per_h_upper"]).all()
+    assert any("needs 3.0 d" in reason for reason in outcome["skipped"])
+    assert len(table(tmp_path, "scores")) == 0
+
+
+def test_petshop_is_scored_where_its_past_allows(run: Verb, tmp_path: Path) -> None:
+    """Two days are too little to forecast; the run says so instead of guessing."""
+    shop = DATA / "petshop" / "low_traffic"
+    code = _run_cli(
+        [
+            *("score", "--input", str(shop / "normal.parquet")),
+            *("--input", str(shop / "issue_0.parquet"), "--out", str(tmp_path / "out")),
+            *("--train-until", "2023-08-23T00:00Z"),
+        ]
+    )
+    assert code == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_whole_way_on_a_file(run: Verb, tmp_path: Path) -> None:
+    """Train, forecast, evaluate and report on one real trace; a plan needs pods and says so."""
+    source, out = DATA / "traffic_nyc_taxi.parquet", tmp_path / "out"
+    common = ("--input", source, "--out", out)
+    then, now = "2014-09-15T00:00Z", "2014-09-22T00:00Z"
+    assert run("train", *common, "--as-of", then)["done"] == 1
+    run("forecast", *common, "--as-of", then)
+    figures = run("evaluate", *common, "--as-of", now)["figures"]
+    assert 0 < figures["forecast_wape_median"] < 0.5
+    assert 0 <= figures["forecast_q90_coverage"] <= 1
+    report = Path(run("report", *common, "--as-of", now)["outputs"]["report"])
+    assert "nyc/demand/Deployment/taxi" in report.read_text(encoding="utf-8")
+    assert _run_cli([str(a) for a in ("plan", *common, "--as-of", then)]) == 1
