@@ -216,8 +216,8 @@ def _print(
     for kind, workload, delay_s in _records(findings.events.events, "kind", "workload", "delay_s"):
         late = "[red]missed[/]" if np.isnan(delay_s) else f"after {delay_s / 60:.0f} min"
         table.add_row(kind, _short(workload), late)
-    for workload, before, p10, p50, p90 in _records(
-        findings.leaks, "workload", "hours_before", "p10_h", "p50_h", "p90_h"
+    for workload, before, p10, p90 in _records(
+        findings.leaks, "workload", "hours_before", "p10_h", "p90_h"
     ):
         told = f"{before:.0f} h early, told {p10:.0f}–{p90:.0f} h"
         table.add_row("leak", _short(workload), "[red]missed[/]" if np.isnan(before) else told)
@@ -227,12 +227,18 @@ def _print(
         f"{sum(about.values())} incidents: {about['fault']} about injected faults, "
         f"{about['deploy']} at a harmless deploy, {about['nothing']} about nothing"
     )
-    if "foretide_over_target_cut_share" in figures:
+    if "replayed_workloads" in figures:
+        saved = [
+            f"{what} from {figures[f'reactive_{column}_core_h']:.3g} "
+            f"to [bold]{figures[f'foretide_{column}_core_h']:.3g}[/] core-hours"
+            for what, column in (
+                ("demand above the target", "over_target"),
+                ("unserved", "unserved"),
+            )
+        ]
         console.print(
-            "Pre-scaling that week would have cut demand above the HPA's target by "
-            f"[bold]{figures['foretide_over_target_cut_share']:.0%}[/] and unserved demand by "
-            f"[bold]{figures['foretide_unserved_cut_share']:.0%}[/], at "
-            f"{figures['foretide_replica_hours_vs_reactive']:.2f}× the replica-hours"
+            f"Pre-scaling that week, against the HPA alone: {', '.join(saved)}, "
+            f"at {figures['foretide_replica_hours_vs_reactive']:.2f}× the replica-hours"
         )
     raised, floors = plan["done"], plan["figures"]["floors"]
     console.print(f"Planned for the next day: {floors:.0f} floors on {raised} workloads (shadow)")

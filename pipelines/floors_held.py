@@ -30,8 +30,16 @@ def savings(table: pd.DataFrame) -> dict[str, float]:
         str(p): dict(zip(columns, row, strict=True))
         for p, row in zip(sums.index, rows, strict=True)
     }
+    amounts = {
+        f"{policy}_{column}_core_h": total[policy][column]
+        for policy in ("reactive", "foretide")
+        for column in ("unserved", "over_target")
+    }
     base = total.pop("reactive")
-    figures: dict[str, float] = {"replayed_workloads": float(table["workload"].nunique())}
+    figures: dict[str, float] = {
+        "replayed_workloads": float(table["workload"].nunique()),
+        **amounts,
+    }
     for policy, row in total.items():
         for column in ("unserved", "over_target"):
             if base[column] > 0:  # where the HPA alone misses nothing there is nothing to cut
