@@ -202,7 +202,8 @@ def test_the_store_holds_what_the_server_was_given(way: Way) -> None:
     both = way.loaded.merge(got, on=KEY, suffixes=("", "_got"))
     assert len(both) > 0.999 * len(way.loaded)
     if way.case.catalog == "plain":
-        assert len(got) == len(way.loaded)
+        assert len(both) == len(way.loaded)
+        assert len(got) - len(both) < 10  # Prometheus bridges a gap of one step
         assert both["value"].equals(both["value_got"])
         return
     apart = (both["value_got"] - both["value"]).abs() > 1e-6 * both["value"].abs() + 1e-9
