@@ -63,7 +63,7 @@ class BandParams:
     step) always counts."""
     prior_weeks: float = 2.0
     """Weight of a series' overall scale against that of one hour of the week, in weeks of data."""
-    minimum_points: int = 96
+    minimum_points: int = 24
     """Training points without which a series has no band."""
     missing_steps: int = 3
     """Samples in a row that are due and absent before their absence is an anomaly."""

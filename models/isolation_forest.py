@@ -120,6 +120,8 @@ class IsolationForest:
         normal, limit = self._contract(raw, signals.step)
         farthest = _farthest(prepared, forest, p.subsample)
         limit = np.fmin(limit, normal + _REACH * (farthest - normal))
+        alike = (verdict == 0) & ~(limit > normal)  # no row, however far off, would stand out
+        verdict[alike], limit[alike] = 1, np.nan
         arrays: dict[str, NDArray[Any]] = dict(
             zip(("feature", "threshold", "path", "rows"), forest, strict=True)
         )

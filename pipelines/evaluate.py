@@ -28,6 +28,7 @@ from models.replay import compare
 from models.replay_case import measured_case
 from pipelines.clock import now
 from pipelines.errors import HistoryError, StoreError
+from pipelines.floors import CPU
 from pipelines.floors_held import replay_rows, savings
 from pipelines.outcome import Outcome
 from pipelines.run import Run, RunRef
@@ -78,6 +79,7 @@ def judge_window(ref: RunRef) -> dict[str, Any]:
             f"UTC: {'; '.join(p.reason for p in parts.values())}"
         )
     figures = accuracy.figures | replays.figures | noise.figures
+    figures = {name: value for name, value in figures.items() if np.isfinite(value)}
     outputs = {"evaluation": str(evaluation_file(run))}
     for contract, part in ((ACCURACY, accuracy), (REPLAYS, replays)):
         if len(part.table):
@@ -143,12 +145,12 @@ def _replays(run: Run, start: pd.Timestamp) -> _Part:
     names = floors.keys["workload"].tolist()
     panel = run.panel(start - pd.Timedelta(days=8), run.as_of)
     case = measured_case(panel.window(start), names, run.settings.prescale.capacity)
-    demand = _resample(panel.of("cpu_usage_cores"), floors.step, start, run.as_of, names)
+    demand = _resample(panel.of(CPU), floors.step, start, run.as_of, names)
     usable = case.usable & np.isfinite(demand).any(axis=1)
     if not usable.any():
         return _Part(none, {}, "no workload with CPU usage, requests and an HPA")
     history_end = start - pd.Timedelta(days=8)
-    history = _resample(panel.of("cpu_usage_cores"), floors.step, history_end, start, names)
+    history = _resample(panel.of(CPU), floors.step, history_end, start, names)
     held = case.select(usable)
     table = compare(
         demand[usable],
@@ -174,6 +176,7 @@ def _noise(run: Run, start: pd.Timestamp) -> _Part:
     except StoreError:
         return _Part(pd.DataFrame(), {}, "nothing was scored in this time")
     scores = scores[(scores["ts"] >= start) & (scores["ts"] < run.as_of)]
+    scores = scores.drop_duplicates(list(SCORES.key), keep="last")  # runs may overlap
     days = (run.as_of - start) / pd.Timedelta(days=1)
     recent = incidents[incidents["detected_at"] >= start].drop_duplicates("incident_id")
     alerts = int((scores["score"] >= 1).sum())
@@ -222,10 +225,14 @@ def _measured(run: Run, like: Panel, start: pd.Timestamp) -> Floats:
 def _resample(
     panel: Panel, step: pd.Timedelta, start: pd.Timestamp, end: pd.Timestamp, names: list[str]
 ) -> Floats:
-    coarse = Panel.from_frame(panel.to_frame(), step=step, start=start, end=end)
-    return coarse.matrix("cpu_usage_cores", names)
+    """CPU on another grid, (len(names), n_steps); NaN where nothing was measured."""
+    frame = panel.window(start - panel.step, end).to_frame()
+    if not ((frame["ts"] >= start) & (frame["ts"] < end)).any():
+        return np.full((len(names), int(np.ceil((end - start) / step))), np.nan)
+    return Panel.from_frame(frame, step=step, start=start, end=end).matrix(CPU, names)
 
 
 def _write_figures(path: Path, figures: dict[str, float]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(figures, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    text = json.dumps(figures, indent=1, sort_keys=True, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")

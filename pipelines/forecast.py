@@ -14,11 +14,10 @@ from prefect.cache_policies import NO_CACHE
 
 from features.frames import CAPACITY, FORECASTS, QUANTILES, SKIPS, quantile_column
 from features.panel import Floats, Panel
-from models.capacity import capacity_forecast, capacity_frame
 from models.champion import Champions
-from models.state import workload_state
 from pipelines.clock import now
 from pipelines.errors import ConfigError, HistoryError
+from pipelines.floors import CPU, capacity_table
 from pipelines.learning import forecasters, learn
 from pipelines.moments import parse_duration
 from pipelines.outcome import Outcome, counted, merge_reasons, panel_counts, reasons, told
@@ -28,8 +27,6 @@ from pipelines.staging import commit_tables, keep, staged
 from pipelines.tasks import publish, run_shards, threads
 
 __all__ = ["forecast"]
-
-_CPU = "cpu_usage_cores"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +119,13 @@ def forecast_shard(ask: _Ask) -> _Done:
         return _Done()
     pieces, skips = _champions(run, panel)
     tables = [_publish(run, ask, champions, version) for champions, version in pieces]
+    skips = pd.concat([skips, _unanswered(run, pieces, [t for t, _ in tables])])
     keep(run, "forecast", SKIPS, skips)
     capacity: list[pd.DataFrame] = []
     if tables:
         keep(run, "forecast", FORECASTS, pd.concat([t for t, _ in tables]))
         cpu = [grid for _, grid in tables if grid is not None]
-        capacity = [_capacity(run, panel, *grid) for grid in cpu]
+        capacity = [capacity_table(run, panel, *grid) for grid in cpu]
     if capacity:
         keep(run, "forecast", CAPACITY, pd.concat(capacity))
     return _Done(
@@ -157,6 +155,21 @@ def _champions(run: Run, panel: Panel) -> tuple[list[tuple[Champions, str]], pd.
     return pieces, demand[missing].assign(reason="no baseline yet", **stamp)
 
 
+def _unanswered(
+    run: Run, pieces: list[tuple[Champions, str]], tables: list[pd.DataFrame]
+) -> pd.DataFrame:
+    """Series whose champion has nothing finite to say: they too are accounted for."""
+    parts: list[pd.DataFrame] = []
+    for (champions, _), table in zip(pieces, tables, strict=True):
+        keys = champions.chosen[["workload", "metric"]]
+        keys = keys[_published(keys["metric"], run)]
+        told = pd.MultiIndex.from_frame(table[["workload", "metric"]].drop_duplicates())
+        parts.append(keys[~pd.MultiIndex.from_frame(keys).isin(told)])
+    silent = pd.concat(parts) if parts else pd.DataFrame(columns=["workload", "metric"])
+    stamp = {"step": "forecast", "issued_at": run.as_of, "run_id": run.run_id}
+    return silent.assign(reason="the champion has no answer", **stamp)
+
+
 def _published(metrics: pd.Series, run: Run) -> np.ndarray:
     """From the store demand and what no catalog knows; from a file everything that was learned."""
     if run.ref.inputs:
@@ -169,15 +182,16 @@ def _publish(
     run: Run, ask: _Ask, champions: Champions, version: str
 ) -> tuple[pd.DataFrame, tuple[Champions, pd.Timestamp, Floats] | None]:
     """The forecasts table of one bundle, and the CPU grid that capacity is made of."""
-    start = _first_step(champions, run.as_of)
+    start = _running_step(champions, run.as_of)
     n_steps = max(int(np.ceil(ask.horizon_s / champions.step.total_seconds())), 1)
+    n_steps += int(start < run.as_of)
     plan_q = run.settings.prescale.capacity.quantile
     levels = tuple(sorted({*QUANTILES, *ask.quantiles, plan_q}))
     rows = np.flatnonzero(_published(champions.chosen["metric"], run))
     values, models = champions.predict(start, n_steps, levels, forecasters(run.settings))
     shown = [q for q in levels if q in QUANTILES or q in ask.quantiles]
     table = _table(run, champions, start, values, levels, shown, rows, models, version)
-    is_cpu = (champions.chosen["metric"] == _CPU).to_numpy()
+    is_cpu = (champions.chosen["metric"] == CPU).to_numpy()
     if not is_cpu.any():
         return table, None
     grid = values[[levels.index(plan_q), levels.index(0.5)]]
@@ -212,47 +226,12 @@ def _table(
             "valid_until": run.as_of + pd.Timedelta(run.settings.forecast.valid_for_h, "h"),
         }
     )
-    return table[np.isfinite(table["q50"])]
+    return table[np.isfinite(table["q50"]) & (table["ts"] >= run.as_of)]
 
 
-def _capacity(
-    run: Run, panel: Panel, champions: Champions, start: pd.Timestamp, grid: Floats
-) -> pd.DataFrame:
-    """Replicas for every workload whose CPU is forecast."""
-    params = run.settings.prescale.capacity
-    rows = np.flatnonzero((champions.chosen["metric"] == _CPU).to_numpy())
-    names = champions.chosen["workload"].to_numpy()[rows].tolist()
-    state = workload_state(panel, names, params)
-    column = {c: state[c].to_numpy(dtype=float) for c in state.columns if c != "workload"}
-    found = capacity_forecast(
-        grid[0][rows],
-        grid[1][rows],
-        request_per_pod_cores=column["request_cores"],
-        request_per_pod_bytes=column["request_bytes"],
-        target_ratio=column["target_ratio"],
-        min_replicas=column["hpa_min"],
-        max_replicas=column["hpa_max"],
-        lead_time_s=column["lead_time_s"],
-        step=champions.step,
-        params=params,
-        shadow=_no_proof(champions, rows),
-    )
-    times = pd.date_range(start, periods=grid.shape[2], freq=champions.step).as_unit("ms")
-    valid_until = run.as_of + pd.Timedelta(run.settings.forecast.valid_for_h, "h")
-    frame = capacity_frame(found, names, times, issued_at=run.as_of, valid_until=valid_until)
-    return frame.assign(run_id=run.run_id)
-
-
-def _no_proof(champions: Champions, rows: np.ndarray) -> list[str]:
-    """Why a workload's forecast must not act: it was never compared out of sample."""
-    origins = champions.chosen["origins"].to_numpy()[rows]
-    return ["" if n > 0 else "no backtest yet: too little history" for n in origins]
-
-
-def _first_step(champions: Champions, as_of: pd.Timestamp) -> pd.Timestamp:
-    """The first step of the trained grid that begins at or after the run's clock."""
-    steps = max(-((champions.end - as_of) // champions.step), 0)
-    return champions.end + steps * champions.step
+def _running_step(champions: Champions, as_of: pd.Timestamp) -> pd.Timestamp:
+    """The step of the trained grid that holds the run's clock: its demand is still to come."""
+    return champions.end + max((as_of - champions.end) // champions.step, 0) * champions.step
 
 
 def _quantiles(text: str | None) -> tuple[float, ...]:

@@ -100,8 +100,11 @@ def learnable(panel: Panel, catalog: Catalog, settings: Settings) -> tuple[Panel
     series = forecastable(panel, catalog)
     verdict = judge(series, settings.quality)
     ok = verdict["ok"].to_numpy(dtype=bool)
-    skipped = verdict.loc[~ok, ["workload", "metric", "reason"]].reset_index(drop=True)
-    return without_special_days(series.select(ok), settings), skipped
+    skipped = verdict.loc[~ok, ["workload", "metric", "reason"]]
+    usual = without_special_days(series.select(ok), settings)
+    empty: NDArray[np.bool_] = np.asarray(np.isnan(usual.values).all(axis=1))
+    only_special = usual.keys[empty].assign(reason="every sample is of a special day")
+    return usual.select(~empty), pd.concat([skipped, only_special], ignore_index=True)
 
 
 def learn_detectors(

@@ -13,6 +13,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from features.frames import CAPACITY
+from features.panel import Panel
 from models.plan import Plan, describe, make_plan
 from models.state import workload_state
 from pipelines.clock import now
@@ -47,7 +48,9 @@ def write_plan(ref: RunRef) -> dict[str, Any]:
     """Make the plan of one moment; the same input gives the same files."""
     run = ref.open()
     capacity = _valid_capacity(run)
-    current = _current(run, sorted(capacity["workload"].astype("str").unique()))
+    planned = sorted(capacity["workload"].astype("str").unique())
+    panel = _lately(run)
+    current = workload_state(panel, planned, run.settings.prescale.capacity)
     plan = make_plan(capacity, current, as_of=run.as_of, params=run.settings.prescale.plan)
     folder = plan_folder(run)
     _write(folder, plan)
@@ -58,7 +61,7 @@ def write_plan(ref: RunRef) -> dict[str, Any]:
         as_of=ref.as_of,
         unit="workloads",
         done=len(raised),
-        skipped=_counted(plan),
+        skipped=_counted(plan) | _without_forecast(panel, planned),
         outputs={"plan": str(folder / "plan.json"), "manifests": str(folder / "manifests")},
         figures={"floors": float(len(plan.floors)), "placeholders": float(len(plan.placeholders))},
         notes=_lines(plan),
@@ -71,39 +74,46 @@ def plan_folder(run: Run) -> Path:
 
 
 def _valid_capacity(run: Run) -> pd.DataFrame:
-    capacity: pd.DataFrame = run.read(CAPACITY, newest=True).to_pandas()
+    """All capacity that may still be used; the plan takes the newest issue of each workload."""
+    since = run.as_of - pd.Timedelta(run.settings.forecast.valid_for_h, "h")
+    capacity: pd.DataFrame = run.read(CAPACITY, since).to_pandas()
     valid = capacity[(capacity["valid_until"] > run.as_of) & (capacity["issued_at"] <= run.as_of)]
     if valid.empty:
-        newest = capacity["issued_at"].max() if len(capacity) else "never"
         raise HistoryError(
-            f"no capacity forecast is valid at {run.as_of:%Y-%m-%d %H:%M} UTC "
-            f"(newest issued: {newest}); run `foretide forecast` first"
+            f"no capacity forecast is valid at {run.as_of:%Y-%m-%d %H:%M} UTC; "
+            "run `foretide forecast` first"
         )
     return valid
 
 
-def _current(run: Run, workloads: list[str]) -> pd.DataFrame:
-    params = run.settings.prescale.capacity
-    lately = run.as_of - pd.Timedelta(params.state_window_h, "h")
-    return workload_state(run.panel(lately, run.as_of), workloads, params)
+def _lately(run: Run) -> Panel:
+    hours = run.settings.prescale.capacity.state_window_h
+    return run.panel(run.as_of - pd.Timedelta(hours, "h"), run.as_of)
 
 
 def _write(folder: Path, plan: Plan) -> None:
+    """The plan and its manifests; everything is rendered before the first file is touched."""
+    wanted = render(plan)
+    text = json.dumps(plan.to_dict(), indent=1, sort_keys=True, allow_nan=False)
     manifests = folder / "manifests"
     manifests.mkdir(parents=True, exist_ok=True)
-    wanted = render(plan)
     for old in manifests.glob("*.yaml"):
         if old.name not in wanted:
             old.unlink()
-    for name, text in wanted.items():
-        (manifests / name).write_text(text, encoding="utf-8")
-    text = json.dumps(plan.to_dict(), indent=1, sort_keys=True, allow_nan=False)
+    for name, manifest in wanted.items():
+        (manifests / name).write_text(manifest, encoding="utf-8")
     (folder / "plan.json").write_text(text + "\n", encoding="utf-8")
 
 
 def _counted(plan: Plan) -> dict[str, int]:
     reasons = pd.Series([n.reason for n in plan.notes], dtype="str")
     return {str(k): int(v) for k, v in reasons.value_counts().items()}
+
+
+def _without_forecast(panel: Panel, planned: list[str]) -> dict[str, int]:
+    """Workloads that are there and have no capacity forecast."""
+    missing = set(panel.keys["workload"]) - set(planned)
+    return {"no CPU forecast": len(missing)} if missing else {}
 
 
 def _lines(plan: Plan) -> tuple[str, ...]:

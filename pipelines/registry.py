@@ -27,7 +27,7 @@ from pipelines.learning import Learned, forecasters
 from pipelines.run import Run
 from pipelines.settings import Settings, load_settings
 
-__all__ = ["DETECTOR", "FORECASTER", "Live", "check_round_trip", "load_live"]
+__all__ = ["DETECTOR", "FORECASTER", "Live", "check_round_trip", "load_live", "same_training"]
 
 FORECASTER = "forecaster"
 DETECTOR = "detector"
@@ -74,6 +74,11 @@ def load_live(run: Run, workloads: Sequence[str], *, detectors: bool) -> Live:
         raise ModelError(
             f"no detector is registered at {tracking.shown}; run `foretide train` first"
         )
+    if not same_training([version, other]):
+        raise ModelError(
+            f"the champions {version.label} and {other.label if other else 'none'} are not of one "
+            "training; promote or roll back one of them with `foretide models`"
+        )
     if other is not None:
         with tracking.files(other) as model:
             found = _bundles(model, workloads)
@@ -84,6 +89,12 @@ def load_live(run: Run, workloads: Sequence[str], *, detectors: bool) -> Live:
         if c is not None and len(c.chosen)
     )
     return Live(version, other, shards)
+
+
+def same_training(live: Sequence[ModelVersion | None]) -> bool:
+    """Whether the given versions were made by one run of train, as far as is known."""
+    runs = {v.tags.get("run_id", "") for v in live if v is not None}
+    return len(runs - {""}) < 2
 
 
 def check_round_trip(model: Path, settings: Settings) -> None:

@@ -206,7 +206,7 @@ class Run:
         """
         parts = self.parts(contract, since)
         if newest:
-            parts = [p for p in parts if p.startswith(parts[-1][: len(self.part)])]
+            parts = [p for p in parts if _clock_of(p) == _clock_of(parts[-1])]
         if not parts:
             return self.store.read(contract, part=self.part)
         tables = [self.store.read(contract, part=p) for p in parts]
@@ -214,8 +214,8 @@ class Run:
 
     def parts(self, contract: Contract, since: pd.Timestamp | None = None) -> list[str]:
         """Names of a table's parts whose clock is between ``since`` and this run's."""
-        until, begin = self.part, part_name(since) if since is not None else ""
-        return [p for p in self.store.parts(contract) if begin <= p[: len(until)] <= until]
+        until, begin = part_name(self.as_of), part_name(since) if since is not None else ""
+        return [p for p in self.store.parts(contract) if begin <= _clock_of(p) <= until]
 
     def shards(self, start: pd.Timestamp | None = None) -> list[RunRef]:
         """This run, cut by the workloads that were seen since ``start``, all on one step."""
@@ -247,6 +247,11 @@ class Run:
 def part_name(moment: pd.Timestamp) -> str:
     """``20260601T000000Z``: how a run's clock names its files."""
     return f"{moment:%Y%m%dT%H%M%SZ}"
+
+
+def _clock_of(part: str) -> str:
+    """The moment in a part's name; what follows says which shard or step it is of."""
+    return part.split("-", 1)[0]
 
 
 def _homes(workloads: pd.Index, shards: int) -> NDArray[np.int64]:

@@ -95,7 +95,7 @@ def score(
             max_failed_share=run.settings.shards.max_failed_share,
         )
         silent = _silent(run, begin)
-        keep(run, "score", SKIPS, silent.assign(step="score", **_stamp(run)))
+        keep(run, "score", SKIPS, silent.assign(step="score", **_stamp(run)), beside=True)
         skipped = merge_reasons([*(d.skipped for d in shards.results), reasons(silent)])
         if not any(d.rows for d in shards.results):
             raise HistoryError(
@@ -235,7 +235,9 @@ def _since(run: Run, contract: Contract, since: pd.Timestamp) -> pd.DataFrame:
     Files stand for themselves: what others were scored to is no past of theirs.
     """
     before = [] if run.ref.inputs else run.parts(contract, since)
-    tables = [run.store.read(contract, part=p) for p in before if p[: len(run.part)] < run.part]
+    tables = [
+        run.store.read(contract, part=p) for p in before if not p.startswith(part_name(run.as_of))
+    ]
     mine = tables_aside(run, "score", contract)
     tables += [] if mine is None else [mine]
     table: pd.DataFrame = pa.concat_tables(tables).unify_dictionaries().to_pandas()

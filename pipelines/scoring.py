@@ -15,14 +15,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from features.frames import SCORES
+from features.civil import maintenance_mask
+from features.frames import LEAKS, SCORES
 from features.metrics import Catalog
 from features.panel import Floats, Panel
 from features.signals import build_signals
 from models.band import Band, reasons_text
 from models.base import WHOLE_WORKLOAD
 from models.isolation_forest import IsolationForest
-from models.memory_slope import MemorySlope, prefer_rss
+from models.memory_slope import LEAK_COLUMNS, MemorySlope, prefer_rss
+from pipelines.errors import ModelError
 from pipelines.learning import Learned, forecasters
 from pipelines.settings import Settings
 
@@ -84,13 +86,30 @@ def score_window(
             continue
         mine = panel.keys["workload"].isin(learned.champions.chosen["workload"].unique())
         own = panel.select(mine.to_numpy())
+        if own.step != learned.champions.step:
+            raise ModelError(
+                f"the samples have a step of {own.step}, the live model was trained on "
+                f"{learned.champions.step}; run `foretide train`, or set history.step_s"
+            )
         expected = learned.champions.expected(own, forecasters(settings))
         parts.append(_band(learned, own, expected, start, settings))
         parts.append(_forest(learned, own, expected, start, catalog, settings))
     nothing: pd.DataFrame = SCORES.schema.empty_table().to_pandas()
     scores = pd.concat(parts, ignore_index=True) if parts else nothing
+    scores = _outside_maintenance(scores, settings)
     unscored = _unscored(scores, baselines, panel, start, catalog).assign(step="score")
     return Scored(scores, leaks, pd.concat([unscored, skipped.assign(step="leaks")]))
+
+
+def _outside_maintenance(scores: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """Nobody is told of what happens in a maintenance window."""
+    if not len(scores) or not any(c.maintenance for c in settings.calendars):
+        return scores
+    row, workloads = pd.factorize(scores["workload"])
+    col, times = pd.factorize(scores["ts"])
+    stamps = pd.DatetimeIndex(times)
+    quiet = maintenance_mask([str(w) for w in workloads], stamps, settings.calendars)
+    return scores[~quiet[row, col]].reset_index(drop=True)
 
 
 def scorable(panel: Panel, catalog: Catalog) -> NDArray[np.intp]:
@@ -121,19 +140,25 @@ def _unscored(
 def find_leaks(
     panel: Panel, start: pd.Timestamp, catalog: Catalog, settings: Settings
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Leaks issued in ``(start, panel.end]``, and the resources that could not be judged."""
+    """Leaks issued in ``(start, panel.end]``, and the resources that could not be judged.
+
+    Leaks are judged on the full hours (``leak_every_s``) however the runs are cut, since what
+    persists is counted in issues; a window without one has nothing to say.
+    """
+    every = pd.Timedelta(settings.detect.leak_every_s, "s")
+    issued = pd.date_range(start.floor(every) + every, panel.end, freq=every).as_unit("ms")
+    if not len(issued):
+        nothing: pd.DataFrame = LEAKS.schema.empty_table().to_pandas()
+        return nothing[list(LEAK_COLUMNS)], panel.keys[:0].assign(reason="")
     limits = _limits(panel, catalog)
     resources = prefer_rss(panel.select(limits != ""))
-    every = pd.Timedelta(settings.detect.leak_every_s, "s")
-    issued = pd.date_range(start.ceil(every), panel.end, freq=every)
-    issued = (issued if len(issued) else pd.DatetimeIndex([panel.end])).as_unit("ms")
     found = MemorySlope(settings.detect.memory_slope).detect(
         resources,
         limit=_beside(panel, resources, limits[_positions(resources, panel)]),
         load=_load(panel, resources, catalog),
         restarts=_beside(panel, resources, "restarts_total"),
         deploys=_beside(panel, resources, "deploy_timestamp_seconds"),
-        issued=issued[issued > start],
+        issued=issued,
     )
     return found.leaks, found.skipped
 

@@ -124,6 +124,8 @@ class ForecastSettings(_Section):
     models: tuple[ForecasterName, ...] = get_args(ForecasterName)
     valid_for_h: float = Field(default=26, gt=0)
     """How long a published forecast may be used."""
+    maximum_model_age_days: float = Field(default=14, gt=0)
+    """An older model's floors are only shown, never acted on."""
     seasonal_naive: SeasonalNaiveParams = SeasonalNaiveParams()
     prophet: ProphetParams = ProphetParams()
     champion: ChampionParams = ChampionParams()

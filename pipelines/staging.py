@@ -55,11 +55,13 @@ def staged(run: Run, verb: str) -> Generator[Path]:
                 root.rmdir()
 
 
-def keep(run: Run, verb: str, contract: Contract, table: pa.Table | pd.DataFrame) -> None:
-    """Write this shard's table aside."""
+def keep(
+    run: Run, verb: str, contract: Contract, table: pa.Table | pd.DataFrame, *, beside: bool = False
+) -> None:
+    """Write this shard's table aside; ``beside`` the shards' for what belongs to none of them."""
     base = _base(run, verb, contract)
     part = base if run.ref.shards == 1 else f"{base}-{run.ref.shard:04d}"
-    Store(aside(run, verb)).write(contract, table, part)
+    Store(aside(run, verb)).write(contract, table, f"{base}-beside" if beside else part)
 
 
 def tables_aside(run: Run, verb: str, contract: Contract) -> pa.Table | None:
@@ -78,7 +80,7 @@ def commit_tables(run: Run, verb: str) -> dict[str, str]:
     for contract in CONTRACTS.values():
         parts = written.parts(contract)
         if parts:
-            own = re.compile(re.escape(_base(run, verb, contract)) + r"(-\d{4})?")
+            own = re.compile(re.escape(_base(run, verb, contract)) + r"(-\d{4}|-beside)?")
             stale = [p for p in run.store.parts(contract) if own.fullmatch(p)]
             paths = run.store.adopt(contract, written, replacing=stale)
             places[contract.name] = paths[0] if len(paths) == 1 else paths[0].rpartition("/")[0]

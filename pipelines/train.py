@@ -121,6 +121,8 @@ def register(ref: RunRef, shards: tuple[_Trained, ...], failed: tuple[str, ...])
     digest = hashlib.sha256("".join(s.data_hash for s in shards).encode()).hexdigest()
     versions = [_log(run, family, digest, series) for family in (FORECASTER, DETECTOR)]
     commit_tables(run, "train")
+    for version in versions:  # both families were logged and loaded back: now they go live together
+        run.tracking().promote(version.family, version.version)
     champions = merge_counts(s.champions for s in shards)
     live = ", ".join(f"{model} {n}" for model, n in champions.items())
     return Outcome(

@@ -7,7 +7,7 @@ older one may have been damaged since.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,14 @@ from features.frames import BACKTEST, SKIPS
 from models.base import Baselines
 from pipelines.adapters.tracking import ModelVersion, Tracking
 from pipelines.errors import ModelError, StoreError
-from pipelines.registry import DETECTOR, FORECASTER, Live, check_round_trip, load_live
+from pipelines.registry import (
+    DETECTOR,
+    FORECASTER,
+    Live,
+    check_round_trip,
+    load_live,
+    same_training,
+)
 from pipelines.run import Run, part_name
 from pipelines.settings import Settings
 
@@ -30,7 +37,6 @@ __all__ = [
     "listing",
     "promote",
     "roll_back",
-    "same_training",
 ]
 
 FAMILIES = (FORECASTER, DETECTOR)
@@ -53,12 +59,6 @@ def is_new(tracking: Tracking) -> bool:
     """
     path = tracking.uri.removeprefix("sqlite:///").split("?")[0]
     return tracking.uri.startswith("sqlite:///") and not Path(path).exists()
-
-
-def same_training(live: Sequence[ModelVersion | None]) -> bool:
-    """Whether the given versions were made by one run of train, as far as is known."""
-    runs = {v.tags.get("run_id", "") for v in live if v is not None}
-    return len(runs - {""}) < 2
 
 
 def listing(tracking: Tracking) -> list[dict[str, Any]]:

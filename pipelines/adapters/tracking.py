@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import ModelError
@@ -28,6 +29,7 @@ __all__ = ["CHAMPION", "ModelVersion", "Tracking"]
 
 CHAMPION = "champion"
 _BUNDLE = "bundle"
+_IMPORT = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +76,11 @@ class Tracking:
         loader_module: str,
         check: Callable[[Path], None],
     ) -> ModelVersion:
-        """Log a folder as the family's next version and make it champion.
+        """Log a folder as the family's next version; ``promote`` makes it champion.
 
         It is logged as a pyfunc that ``loader_module`` reads: nothing in it is pickled.
         ``check`` gets the files as they come back from the registry and raises if they do not load
-        and score: then the alias stays where it was.
+        and score: such a version must not be promoted.
 
         Raises
         ------
@@ -101,7 +103,6 @@ class Tracking:
             version = ModelVersion(family, str(made.version), run_id, str(made.source), tags)
             with self.files(version) as back:
                 check(back)
-            client.set_registered_model_alias(name, CHAMPION, version.version)
             client.set_terminated(run_id)
         return version
 
@@ -148,6 +149,7 @@ class Tracking:
     @contextmanager
     def files(self, version: ModelVersion) -> Generator[Path]:
         """The version's model folder, copied to a place that goes away afterwards."""
+        _load_mlflow()
         from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
 
@@ -194,7 +196,7 @@ class Tracking:
 
     @contextmanager
     def _client(self) -> Generator[MlflowClient]:
-        # MLflow takes seconds to import: only who talks to it pays.
+        _load_mlflow()
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
         from sqlalchemy.exc import SQLAlchemyError
@@ -213,6 +215,18 @@ class Tracking:
     def shown(self) -> str:
         """The address without its password."""
         return re.sub(r"//[^@/]*@", "//…@", self.uri)
+
+
+def _load_mlflow() -> None:
+    """Import MLflow, which takes seconds: only who talks to it pays.
+
+    One thread at a time: its modules import each other in circles, and two threads that begin
+    together each find the other's half done.
+    """
+    with _IMPORT:
+        import mlflow.artifacts
+        import mlflow.pyfunc
+        import mlflow.tracking  # noqa: F401
 
 
 def _or_none(ask: Callable[[], Any]) -> Any:

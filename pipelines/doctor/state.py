@@ -13,8 +13,9 @@ from pipelines.adapters.store import Store
 from pipelines.adapters.tracking import Tracking
 from pipelines.doctor.check import Check
 from pipelines.errors import ModelError, StoreError
+from pipelines.registry import same_training
 from pipelines.run import part_name
-from pipelines.versions import FAMILIES, is_new, same_training
+from pipelines.versions import FAMILIES, is_new
 
 __all__ = ["check_models", "check_samples", "check_store", "check_table"]
 

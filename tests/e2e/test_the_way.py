@@ -10,6 +10,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import subprocess
+import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -286,6 +289,28 @@ def test_the_plan_is_valid_and_about_what_was_forecast(way: Way) -> None:
 def test_the_report_shows_every_workload(way: Way) -> None:
     text = Path(way.outcomes["report"]["outputs"]["report"]).read_text(encoding="utf-8")
     assert all(workload in text for workload in set(way.loaded["workload"]))
+
+
+def test_another_process_with_other_shards_forecasts_the_same(way: Way) -> None:
+    """Shards are threads, and each reads the champion: also where MLflow is not loaded yet."""
+    before = way.table("forecasts").sort_values(KEY, ignore_index=True)
+    args = ["forecast", "--config", str(way.config), "--as-of", NOW.isoformat(), "--horizon", "48h"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", *args],
+        cwd=ROOT,
+        env=os.environ | {"FORETIDE_SHARDS__WORKLOADS": "2", "FORETIDE_SHARDS__WORKERS": "3"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(list((way.out / "forecasts").glob("*.parquet"))) > 1
+    after = way.table("forecasts").sort_values(KEY, ignore_index=True)
+    columns = [*KEY, "model", "model_version", "run_id", "q05", "q50", "q90", "q95", "q99"]
+    labels = dict.fromkeys(before.select_dtypes("category").columns, "str")
+    pd.testing.assert_frame_equal(
+        after.astype(labels)[columns], before.astype(labels)[columns], rtol=1e-9
+    )
 
 
 def test_a_clock_before_the_training_is_refused(

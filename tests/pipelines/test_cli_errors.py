@@ -240,23 +240,29 @@ def test_files_with_nothing_before_the_clock(fails: Callable[..., str]) -> None:
 # ---- history
 
 
+@pytest.fixture
+def four_days_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORETIDE_QUALITY__MINIMUM_HISTORY_DAYS", "4")
+
+
 @pytest.mark.parametrize("verb", [["train"], ["forecast"]])
 def test_too_little_history_says_how_little_and_what_is_needed(
-    fails: Callable[..., str], tmp_path: Path, verb: list[str]
+    fails: Callable[..., str], tmp_path: Path, verb: list[str], four_days_are_needed: None
 ) -> None:
     source = tmp_path / "short.parquet"
-    pd.concat(
-        [series(1, name="a"), series(2, name="b", start=START - pd.Timedelta(days=1))]
-    ).to_parquet(source)
+    late = series(1, name="a", start=START + pd.Timedelta(days=1))
+    pd.concat([late, series(2, name="b")]).to_parquet(source)
     said = fails(*verb, "--input", str(source))
-    assert "2 × history 1.0–2.0 d, needs 3.0 d" in said
+    assert "2 × history 1.0–2.0 d, needs 4.0 d" in said
 
 
-def test_too_little_to_score(fails: Callable[..., str], tmp_path: Path) -> None:
+def test_too_little_to_score(
+    fails: Callable[..., str], tmp_path: Path, four_days_are_needed: None
+) -> None:
     source = tmp_path / "short.parquet"
     series(2).to_parquet(source)
     said = fails("score", "--input", str(source), "--train-until", "2026-05-02T00:00Z")
-    assert "1 × history 1.0 d, needs 3.0 d" in said
+    assert "1 × history 1.0 d, needs 4.0 d" in said
 
 
 @pytest.mark.parametrize(
@@ -546,12 +552,12 @@ def test_an_error_is_one_line_and_with_debug_a_traceback(tmp_path: Path) -> None
     assert "Traceback" in told.stderr
 
 
-def test_a_shard_that_breaks_is_one_line_too(tmp_path: Path) -> None:
+def test_a_shard_that_breaks_is_one_line_too(tmp_path: Path, four_days_are_needed: None) -> None:
     series(1).to_parquet(tmp_path / "short.parquet")
     done = foretide("train", "--input", "short.parquet", "--out", "out", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "needs 3.0 d" in done.stderr
+    assert "needs 4.0 d" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

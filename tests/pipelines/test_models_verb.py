@@ -54,6 +54,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     tree = {
         "store": {"path": str(root / "store")},
         "forecast": {"models": ["seasonal_naive", "seasonal_median"]},
+        "quality": {"minimum_history_days": 3},
         "shards": {"workers": 1},
     }
     config.write_text(yaml.safe_dump(tree))
@@ -74,7 +75,7 @@ def registry(run: Run, tmp_path: Path, request: pytest.FixtureRequest) -> Callab
     def made(*run_ids: str) -> Tracking:
         with run.tracking().files(source) as model:
             for run_id in run_ids:
-                tracking.log_bundle(
+                version = tracking.log_bundle(
                     "forecaster",
                     model / "data" / "forecaster" if run_id else junk.parent,
                     params={},
@@ -83,6 +84,7 @@ def registry(run: Run, tmp_path: Path, request: pytest.FixtureRequest) -> Callab
                     loader_module="pipelines.registry",
                     check=lambda _: None,
                 )
+                tracking.promote("forecaster", version.version)
         return tracking
 
     return made
@@ -213,6 +215,7 @@ def test_the_doctor_sees_families_of_different_trainings(
         loader_module="pipelines.registry",
         check=lambda _: None,
     )
+    tracking.promote("detector", "1")
     checks = check_models(tracking, END)
     assert [c.detail for c in checks if c.status == "warn"] == [
         "forecaster/1 and detector/1 come from different trainings"

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.frames import CONTRACTS
+from features.frames import CONTRACTS, SAMPLES, conform
 from features.panel import Panel
 from features.synthetic import ClusterSpec, simulate
 from pipelines.errors import ConfigError
@@ -26,9 +26,12 @@ NOW = pd.Timestamp("2026-06-01T12:00Z").as_unit("ms")
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven workloads, three weeks, a quarter of an hour a step."""
+    """Seven workloads, three weeks, a quarter of an hour a step; and one that has just begun."""
     path = tmp_path_factory.mktemp("cluster") / "samples.parquet"
-    pq.write_table(simulate(ClusterSpec(n_workloads=7, weeks=3, step_s=900)).samples, path)
+    frame = simulate(ClusterSpec(n_workloads=7, weeks=3, step_s=900)).samples.to_pandas()
+    young = frame[(frame["name"] == "storefront") & (frame["ts"] >= "2026-05-24T20:00Z")]
+    both = pd.concat([frame, young.assign(name="newcomer")])
+    pq.write_table(conform(both, SAMPLES), path)
     return path
 
 

@@ -37,15 +37,17 @@ def bundle(tmp_path: Path) -> Path:
 def log(
     tracking: Tracking, family: str, bundle: Path, check: Callable[[Path], None]
 ) -> ModelVersion:
-    return tracking.log_bundle(
+    version = tracking.log_bundle(
         family,
         bundle,
         params={"history_days": "28"},
         metrics={"wape": 0.1},
         tags={"run_id": "r1"},
-        loader_module="pipelines.pyfunc",
+        loader_module="pipelines.registry",
         check=check,
     )
+    tracking.promote(family, version.version)
+    return version
 
 
 def accept(_: Path) -> None:
