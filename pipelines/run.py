@@ -74,15 +74,19 @@ class RunRef:
             The configuration, the moment or a file is wrong.
         """
         settings = load_settings(config)
+        folder = out or settings.store.path
+        if "://" in folder:
+            raise ConfigError(
+                f"--out (store.path): {folder!r} is an address; the store is a local folder for now"
+            )
         files = tuple(str(Path(f)) for f in inputs or ())
         if as_of is not None:
             moment = parse_time(as_of, "--as-of")
         elif files:
-            stamps = read_samples(files).column("ts")
-            moment = _end(stamps.cast(pa.int64()).to_numpy())
+            moment = _end(with_workload(read_samples(files)))
         else:
             moment = now
-        return cls(config, files, out or settings.store.path, moment.isoformat())
+        return cls(config, files, folder, moment.isoformat())
 
     def open(self) -> Run:
         """Read the configuration and the catalog; open the store."""
@@ -186,7 +190,7 @@ class Run:
         usual = dict.fromkeys(names, self.ref.aggregate or "mean")
         aggregates = usual | self.catalog.aggregates()
         try:
-            panel = self._on_grid(frame, aggregates)
+            panel = self._on_grid(frame, end, aggregates)
         except FrameError as error:
             raise HistoryError(str(error)) from error
         panel = panel.window(end=end.floor(panel.step))
@@ -227,14 +231,17 @@ class Run:
         homes = np.unique(_homes(workload.cat.categories, ref.shards))
         return [replace(ref, shard=int(i)) for i in homes]
 
-    def _on_grid(self, frame: pd.DataFrame, aggregates: Mapping[str, str]) -> Panel:
+    def _on_grid(
+        self, frame: pd.DataFrame, end: pd.Timestamp, aggregates: Mapping[str, str]
+    ) -> Panel:
+        """The grid reaches to ``end``: who went silent before it is seen to be silent."""
         if self.ref.shards == 1:
-            return Panel.from_frame(frame, step=self.step, aggregates=aggregates)
+            return Panel.from_frame(frame, step=self.step, end=end, aggregates=aggregates)
         finite = frame[np.isfinite(frame["value"])]
         if finite.empty:
             raise FrameError(f"none of the {len(frame)} samples has a finite value")
         step = self.step or _usual_step(frame)
-        first, last = finite["ts"].min(), finite["ts"].max() + pd.Timedelta(1, "ms")
+        first, last = finite["ts"].min(), end
         homes = _homes(frame["workload"].cat.categories, self.ref.shards)
         mine = frame[homes[frame["workload"].cat.codes.to_numpy()] == self.ref.shard]
         if not np.isfinite(mine["value"]).any():
@@ -272,11 +279,10 @@ def _usual_step(frame: pd.DataFrame) -> pd.Timedelta:
     return infer_step(series[first], ts_ms[first])
 
 
-def _end(ts_ms: NDArray[np.int64]) -> pd.Timestamp:
-    """Where the samples end: one usual step after the last stamp."""
-    stamps = np.unique(ts_ms)
-    step_ms = int(np.median(np.diff(stamps))) if len(stamps) > 1 else 1
-    return pd.Timestamp(int(stamps[-1]) + step_ms, unit="ms", tz="UTC")
+def _end(frame: pd.DataFrame) -> pd.Timestamp:
+    """Where the samples end: with the step that holds the last one."""
+    step = _usual_step(frame)
+    return frame["ts"].max().floor(step) + step
 
 
 def _catalog(name: str) -> Catalog:

@@ -20,6 +20,7 @@ from features.frames import INCIDENTS, LEAKS, SCORES, SKIPS, Contract
 from features.panel import Panel
 from models.incidents import group_incidents
 from pipelines.clock import now
+from pipelines.continuity import continued
 from pipelines.errors import ConfigError, HistoryError
 from pipelines.learning import Learned, learn
 from pipelines.moments import parse_time
@@ -157,7 +158,9 @@ def group(ref: RunRef, start: str) -> dict[str, float]:
     memory = pd.Timedelta(hours=run.settings.detect.regroup_h)
     scores, leaks = _since(run, SCORES, begin - memory), _since(run, LEAKS, begin - memory)
     found = group_incidents(scores, leaks, run.settings.detect.incidents, _events(run, begin))
-    recent = found[found["ended_at"].isna() | (found["ended_at"] > begin)]
+    before = _told(run, begin - memory)
+    known = found if before is None else continued(found, before, begin)
+    recent = known[known["ended_at"].isna() | (known["ended_at"] >= begin)]
     keep(run, "score", INCIDENTS, recent.assign(run_id=run.run_id))
     return {
         "incidents": float(len(recent)),
@@ -244,9 +247,17 @@ def _since(run: Run, contract: Contract, since: pd.Timestamp) -> pd.DataFrame:
     return table.drop_duplicates(list(contract.key), keep="last")
 
 
+def _told(run: Run, since: pd.Timestamp) -> pd.DataFrame | None:
+    """What earlier runs told of; nothing for files, which stand for themselves."""
+    parts = [] if run.ref.inputs else run.parts(INCIDENTS, since)
+    tables = [run.store.read(INCIDENTS, part=p) for p in parts if p[:16] < part_name(run.as_of)]
+    return pa.concat_tables(tables).unify_dictionaries().to_pandas() if tables else None
+
+
 def _resume(run: Run) -> pd.Timestamp:
     """Just after the last step that has a score, wherever the clock of its run stood: a run sees
-    only steps that are over, and samples may be late. The last day where there is none, or none
+    only steps that are over. Samples may come late, so as much is scored again as ingest reads
+    again. The last day where there is none, or none
     that is recent.
     """
     day = run.as_of - pd.Timedelta(days=1)
@@ -254,5 +265,6 @@ def _resume(run: Run) -> pd.Timestamp:
     for part in reversed(before):
         ts_ms = run.store.read(SCORES, part=part)["ts"].cast(pa.int64()).to_numpy()
         if len(ts_ms):
-            return max(day, pd.Timestamp(int(ts_ms.max()) + 1, unit="ms", tz="UTC"))
+            last = pd.Timestamp(int(ts_ms.max()) + 1, unit="ms", tz="UTC")
+            return max(day, last - pd.Timedelta(run.settings.source.reread_s, "s"))
     return day

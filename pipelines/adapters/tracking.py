@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -224,9 +224,8 @@ def _load_mlflow() -> None:
     together each find the other's half done.
     """
     with _IMPORT:
-        import mlflow.artifacts
-        import mlflow.pyfunc
-        import mlflow.tracking  # noqa: F401
+        for module in ("artifacts", "pyfunc", "tracking"):
+            import_module(f"mlflow.{module}")
 
 
 def _or_none(ask: Callable[[], Any]) -> Any:

@@ -126,7 +126,7 @@ def _since(run: Run, contract: Contract, start: pd.Timestamp) -> pd.DataFrame:
         table: pd.DataFrame = run.read(contract, start).to_pandas()
     except StoreError:
         return pd.DataFrame(columns=contract.schema.names)
-    return table
+    return table.drop_duplicates(list(contract.key), keep="last")  # runs may overlap
 
 
 def _newest(run: Run, contract: Contract) -> pd.DataFrame:
