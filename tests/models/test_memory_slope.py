@@ -1,4 +1,4 @@
-"""Leaks that are made and found again, harmless growth that must stay quiet, and two real servers."""
+"""Leaks that are made and found again, harmless growth that stays quiet, two real servers."""
 
 from __future__ import annotations
 
@@ -160,13 +160,13 @@ def test_four_of_five_intervals_hold_the_moment_of_the_kill(leaks):
     shares = []
     for made, rows in leaks:
         kill = START + made.killed * STEP
-        rows = rows[
+        seen = rows[
             (rows["score"] >= 1)
             & (rows["issued_at"] >= START + made.onset * STEP)
             & (rows["issued_at"] < kill)
         ]
-        left = (kill - rows["issued_at"]).dt.total_seconds()
-        inside = (left >= rows["time_to_limit_p10_s"]) & (left <= rows["time_to_limit_p90_s"])
+        left = (kill - seen["issued_at"]).dt.total_seconds()
+        inside = (left >= seen["time_to_limit_p10_s"]) & (left <= seen["time_to_limit_p90_s"])
         shares += inside.tolist()
     assert np.mean(shares) >= 0.8
 
@@ -233,7 +233,7 @@ def test_no_series_is_too_odd(level, shape, limit):
     numbers = found.leaks[list(LEAK_COLUMNS[3:])]
     assert not numbers.isna().any(axis=None)
     assert not (found.leaks["score"] >= 1).any()
-    assert (found.leaks["workload"].nunique() == 1) != (len(found.skipped) == 1)
+    assert bool(len(found.leaks)) != (len(found.skipped) == 1)
     assert found.skipped["reason"].str.len().gt(0).all()
 
 
