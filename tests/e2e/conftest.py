@@ -3,7 +3,7 @@
 ``prometheus_server`` and ``victoria_server`` give a ``MetricsServer``: ``.url``, ``.load(samples)``
 (shaped like kube-state-metrics, cAdvisor and HTTP series, for config/metrics/prometheus.yaml) and
 ``.load_plain(samples)`` (series named by the logical metric, for config/metrics/plain.yaml; takes
-millions of samples). Servers live for the session and keep what they were given: tests that load
+millions of samples). Servers live for one module and keep what they were given: tests that load
 must use clusters of their own name.
 """
 
@@ -132,13 +132,13 @@ def await_ready(server: MetricsServer, path: str, log: Path, within_s: float = 3
     pytest.fail(f"{server.process.args[0]} did not start: {log.read_text()[-2000:]}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def prometheus_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MetricsServer]:
     with serving("prometheus", tmp_path_factory.mktemp("prometheus")) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def victoria_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MetricsServer]:
     with serving("victoria-metrics", tmp_path_factory.mktemp("victoria")) as server:
         yield server
