@@ -32,7 +32,7 @@ test-fast: $(VENV)/.dev  ## The tests that start no server
 lint: $(VENV)/.dev       ## ruff, pyright (strict) and the layers
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 format: $(VENV)/.dev     ## Format and fix what can be fixed
