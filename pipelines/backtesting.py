@@ -5,7 +5,6 @@ came.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,8 @@ from prefect.cache_policies import NO_CACHE
 from features.frames import BACKTEST
 from models.choice import BARS
 from pipelines.clock import now
-from pipelines.errors import ConfigError, HistoryError
+from pipelines.errors import HistoryError
 from pipelines.judging import PRODUCT, Judged, judge_forecasters
-from pipelines.moments import parse_duration
 from pipelines.outcome import Outcome, merge_reasons, reasons
 from pipelines.run import Run, RunRef
 from pipelines.tasks import publish, run_shards, threads
@@ -52,13 +50,7 @@ def backtest(
     ConfigError, HistoryError
         Nothing was written.
     """
-    if (step or aggregate) and not inputs:
-        raise ConfigError(
-            "--step and --aggregate are for --input; the store's step is history.step_s"
-        )
-    ref = RunRef.resolve(config, inputs, out, as_of, now())
-    step_s = None if step is None else parse_duration(step, "--step").total_seconds()
-    ref = replace(ref, step_s=step_s, aggregate=aggregate)
+    ref = RunRef.resolve(config, inputs, out, as_of, now()).on_files(step, aggregate)
     run = ref.open()
     shards = run_shards(
         backtest_shard,

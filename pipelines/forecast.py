@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -67,13 +67,7 @@ def forecast(
     ConfigError, HistoryError, ModelError
         Nothing was written.
     """
-    if (step or aggregate) and not inputs:
-        raise ConfigError(
-            "--step and --aggregate are for --input; the store's step is history.step_s"
-        )
-    ref = RunRef.resolve(config, inputs, out, as_of, now())
-    step_s = None if step is None else parse_duration(step, "--step").total_seconds()
-    ref = replace(ref, step_s=step_s, aggregate=aggregate)
+    ref = RunRef.resolve(config, inputs, out, as_of, now()).on_files(step, aggregate)
     run = ref.open()
     hours = run.settings.forecast.horizon_h
     length = parse_duration(horizon, "--horizon") if horizon else pd.Timedelta(hours, "h")

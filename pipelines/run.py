@@ -25,7 +25,7 @@ from pipelines.adapters.files import read_samples
 from pipelines.adapters.store import Store
 from pipelines.adapters.tracking import Tracking
 from pipelines.errors import ConfigError, HistoryError
-from pipelines.moments import parse_time
+from pipelines.moments import parse_duration, parse_time
 from pipelines.settings import CONFIG_DIR, Settings, load_settings
 
 __all__ = ["Run", "RunRef", "part_name"]
@@ -87,6 +87,21 @@ class RunRef:
         else:
             moment = now
         return cls(config, files, folder, moment.isoformat())
+
+    def on_files(self, step: str | None, aggregate: str | None) -> RunRef:
+        """The same run on another grid; a store's grid is its configuration's.
+
+        Raises
+        ------
+        ConfigError
+            The run reads the store, or the step is no length of time.
+        """
+        if (step or aggregate) and not self.inputs:
+            raise ConfigError(
+                "--step and --aggregate are for --input; the store's step is history.step_s"
+            )
+        step_s = None if step is None else parse_duration(step, "--step").total_seconds()
+        return replace(self, step_s=step_s, aggregate=aggregate)
 
     def open(self) -> Run:
         """Read the configuration and the catalog; open the store."""

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import re
 import runpy
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,42 +12,13 @@ from pipelines.report import render_report
 
 _SAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "report_sample.py"))
 AS_OF, WORKLOADS, LEAKY, sample = (_SAMPLE[n] for n in ("AS_OF", "WORKLOADS", "LEAKY", "sample"))
+_PAGE = runpy.run_path(str(Path(__file__).parents[1] / "report_page.py"))
+chart_of, section, traces, values = (_PAGE[n] for n in ("chart_of", "section", "traces", "values"))
 
 
 @pytest.fixture(scope="module")
 def page() -> str:
     return render_report(sample())
-
-
-def charts(html: str) -> list[dict[str, Any]]:
-    found = re.findall(r'<script type="application/json" id="w\d+">(.*?)</script>', html, re.S)
-    return [json.loads(text) for text in found]
-
-
-def values(trace: dict[str, Any]) -> list[float | None]:
-    if "r" not in trace:
-        return trace["v"]
-    pairs = zip(trace["r"][::2], trace["r"][1::2], strict=True)
-    return [value for value, count in pairs for _ in range(count)]
-
-
-def chart_of(html: str, workload: str) -> dict[str, Any]:
-    return next(c for c in charts(html) if c["full"] == workload)
-
-
-def traces(chart: dict[str, Any], title: str, role: str) -> list[dict[str, Any]]:
-    row = next(i for i, r in enumerate(chart["rows"]) if r["title"] == title)
-    return [t for t in chart["traces"] if t["row"] == row and t["role"] == role]
-
-
-def section(html: str, name: str) -> str:
-    return first(rf'(<section id="{name}".*?</section>)', html)
-
-
-def first(pattern: str, html: str) -> str:
-    found = re.search(pattern, html, re.S)
-    assert found, pattern
-    return found[1]
 
 
 # ---- what it says
