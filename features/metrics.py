@@ -33,6 +33,8 @@ class Metric:
     """For a resource: the metric that bounds it."""
     query: str | None = None
     """The source's query, or nothing where the source cannot give it."""
+    minimum_deviation: float = 0.0
+    """Smallest deviation from what is expected that is worth a word, in the metric's unit."""
 
     def __post_init__(self) -> None:
         """Refuse words outside the vocabulary."""

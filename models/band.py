@@ -108,7 +108,11 @@ class Band:
         return pd.Timedelta(hours=self.params.hold_h + 2 * self.params.shift_h)
 
     def fit(
-        self, panel: Panel, expected: Floats, directions: Sequence[Direction] | None = None
+        self,
+        panel: Panel,
+        expected: Floats,
+        directions: Sequence[Direction] | None = None,
+        minimum_deviation: Floats | None = None,
     ) -> Baselines:
         """Learn the bands of all series.
 
@@ -120,6 +124,9 @@ class Band:
             Forecast on the same grid; NaN where there is none.
         directions : (n_series,)
             Which side is an anomaly; by default both.
+        minimum_deviation : (n_series,)
+            Half width of the band in each metric's own unit, at least; by default nothing. A ratio
+            that is usually 0 has no other unit: one failed request would be a thousand sigma.
 
         Raises
         ------
@@ -138,7 +145,8 @@ class Band:
         direction = np.array(signs, dtype=np.int8)
         residual = panel.values - expected
         hours = hours_of_week(panel)
-        smallest = resolution(panel.values)
+        least = np.zeros(panel.n_series) if minimum_deviation is None else minimum_deviation
+        smallest = np.fmax(resolution(panel.values), least)
         scale = self._scale(panel, residual, hours, smallest)
         threshold = self._threshold(residual / scale[:, hours], direction, panel)
         usable = np.isfinite(residual).sum(axis=1) >= self.params.minimum_points

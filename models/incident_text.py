@@ -160,7 +160,8 @@ def leak_titles(runs: pd.DataFrame, leaks: pd.DataFrame) -> dict[int, str]:
         p10, p50, p90 = (row[f"time_to_limit_p{q}_s"] / 3600 for q in (10, 50, 90))
         what = "memory" if "memory" in row["metric"] else row["metric"]
         span = f"{p10:.0f}–{p90:.0f} h" if np.isfinite(p90) else f"{p10:.0f} h or more"
-        when = f"reaches its limit in {p50:.0f} h ({span})" if np.isfinite(p50) else "keeps growing"
+        near = "is about to reach its limit" if p50 < 1 else f"{p50:.0f} h ({span}) from its limit"
+        when = f"{near} when detected" if np.isfinite(p50) else "keeps growing"
         said[int(row["incident"])] = f"{what} leak: {_name(row['workload'])} {when}"
     return said
 

@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from features.frames import CAPACITY, FORECASTS, QUANTILES, SKIPS, quantile_column
 from features.panel import Floats, Panel
 from models.champion import Champions
+from pipelines.accounting import silent_series
 from pipelines.clock import now
 from pipelines.errors import ConfigError, HistoryError
 from pipelines.floors import CPU, capacity_table
@@ -81,7 +82,10 @@ def forecast(
             max_failed_share=run.settings.shards.max_failed_share,
         )
         done = shards.results
-        skipped = merge_reasons(d.skipped for d in done)
+        silent = silent_series(run, run.history_start, "no sample in the history that is read")
+        silent = silent.assign(step="forecast", issued_at=run.as_of, run_id=run.run_id)
+        keep(run, "forecast", SKIPS, silent, beside=True)
+        skipped = merge_reasons([*(d.skipped for d in done), reasons(silent)])
         series = sum(d.series for d in done)
         if not series:
             raise HistoryError(
@@ -99,9 +103,16 @@ def forecast(
         failed=shards.failed,
         outputs=outputs,
         figures={"workloads_with_floors": float(sum(d.floors for d in done))},
-        notes=counted(sum((d.counts for d in done), Counter())),
+        notes=(*counted(sum((d.counts for d in done), Counter())), *_no_floors(done)),
     )
     return publish(outcome.to_dict())
+
+
+def _no_floors(done: Sequence[_Done]) -> tuple[str, ...]:
+    """What a person should know when floors will not follow."""
+    if any(d.floors for d in done):
+        return ()
+    return (f"  no capacity: no workload's {CPU} is forecast, so there will be no floors",)
 
 
 @task(cache_policy=NO_CACHE)

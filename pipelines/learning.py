@@ -24,6 +24,7 @@ from models.champion import Champions, fit_champions
 from models.isolation_forest import IsolationForest
 from models.prophet import Prophet
 from models.seasonal_naive import SeasonalMedian, SeasonalNaive
+from pipelines.accounting import NOT_WATCHED
 from pipelines.settings import Settings
 
 __all__ = [
@@ -35,8 +36,6 @@ __all__ = [
     "learn_forecasters",
     "learnable",
 ]
-
-_NOT_FORECAST = ("limit", "state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def forecasters(settings: Settings) -> list[Forecaster]:
 
 def forecastable(panel: Panel, catalog: Catalog) -> Panel:
     """The series that have a future worth forecasting: settings and limits have none."""
-    wanted = [catalog[m].role not in _NOT_FORECAST for m in panel.keys["metric"]]
+    wanted = [catalog[m].role not in NOT_WATCHED for m in panel.keys["metric"]]
     return panel.select(np.array(wanted, dtype=bool))
 
 
@@ -115,7 +114,8 @@ def learn_detectors(
     usable = without_special_days(panel, settings)
     rows = forecast_rows(panel, champions)
     directions: list[Direction] = [catalog[m].direction for m in panel.keys["metric"][rows]]
-    band = Band(settings.detect.band).fit(usable.select(rows), expected[rows], directions)
+    worth = np.array([catalog[m].minimum_deviation for m in panel.keys["metric"][rows]])
+    band = Band(settings.detect.band).fit(usable.select(rows), expected[rows], directions, worth)
     signals = build_signals(usable, expected, catalog)
     forest = IsolationForest(settings.detect.isolation_forest).fit(signals)
     return {"band": band, "isolation_forest": forest}

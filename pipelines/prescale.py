@@ -12,12 +12,12 @@ import pandas as pd
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from features.frames import CAPACITY
+from features.frames import CAPACITY, FORECASTS
 from features.panel import Panel
 from models.plan import Plan, describe, make_plan
 from models.state import workload_state
 from pipelines.clock import now
-from pipelines.errors import HistoryError
+from pipelines.errors import HistoryError, StoreError
 from pipelines.manifests import render
 from pipelines.outcome import Outcome
 from pipelines.run import Run, RunRef
@@ -76,7 +76,13 @@ def plan_folder(run: Run) -> Path:
 def _valid_capacity(run: Run) -> pd.DataFrame:
     """All capacity that may still be used; the plan takes the newest issue of each workload."""
     since = run.as_of - pd.Timedelta(run.settings.forecast.valid_for_h, "h")
-    capacity: pd.DataFrame = run.read(CAPACITY, since).to_pandas()
+    try:
+        capacity: pd.DataFrame = run.read(CAPACITY, since).to_pandas()
+    except StoreError:
+        if run.parts(FORECASTS, since):  # forecast, and of no workload's CPU
+            nothing: pd.DataFrame = CAPACITY.schema.empty_table().to_pandas()
+            return nothing
+        raise
     valid = capacity[(capacity["valid_until"] > run.as_of) & (capacity["issued_at"] <= run.as_of)]
     if valid.empty:
         raise HistoryError(

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 from prefect import flow, task
@@ -19,6 +18,7 @@ from features.changes import CHANGE_METRICS, change_events
 from features.frames import INCIDENTS, LEAKS, SCORES, SKIPS, Contract
 from features.panel import Panel
 from models.incidents import group_incidents
+from pipelines.accounting import silent_series
 from pipelines.clock import now
 from pipelines.continuity import continued
 from pipelines.errors import ConfigError, HistoryError
@@ -28,7 +28,6 @@ from pipelines.outcome import Outcome, counted, merge_reasons, panel_counts, rea
 from pipelines.registry import load_live
 from pipelines.run import Run, RunRef, part_name
 from pipelines.scoring import (
-    NOT_SCORED,
     NOTHING_TO_SCORE,
     context,
     scorable,
@@ -95,7 +94,7 @@ def score(
             workers=run.settings.shards.workers,
             max_failed_share=run.settings.shards.max_failed_share,
         )
-        silent = _silent(run, begin)
+        silent = silent_series(run, begin - context(run.settings), NOTHING_TO_SCORE)
         keep(run, "score", SKIPS, silent.assign(step="score", **_stamp(run)), beside=True)
         skipped = merge_reasons([*(d.skipped for d in shards.results), reasons(silent)])
         if not any(d.rows for d in shards.results):
@@ -190,20 +189,6 @@ def _span(
             f"(--as-of) is {run.as_of:%Y-%m-%d %H:%M} UTC"
         )
     return begin, until
-
-
-def _silent(run: Run, begin: pd.Timestamp) -> pd.DataFrame:
-    """Series of the files that have nothing near the window: they too are accounted for."""
-    key = ["workload", "metric"]
-    if not run.ref.inputs:
-        return pd.DataFrame(columns=[*key, "reason"])
-    frame = run.samples(pd.Timestamp(0, tz="UTC"), run.as_of)
-    near = frame["ts"] >= begin - context(run.settings)
-    there = frame.loc[near & np.isfinite(frame["value"]), key].drop_duplicates()
-    every = frame[key].drop_duplicates().astype("str")
-    gone = every[~pd.MultiIndex.from_frame(every).isin(pd.MultiIndex.from_frame(there))]
-    wanted = [run.catalog[m].role not in NOT_SCORED for m in gone["metric"]]
-    return gone[np.array(wanted, dtype=bool)].assign(reason=NOTHING_TO_SCORE)
 
 
 def _stamp(run: Run) -> dict[str, Any]:

@@ -24,13 +24,13 @@ from models.band import Band, reasons_text
 from models.base import WHOLE_WORKLOAD
 from models.isolation_forest import IsolationForest
 from models.memory_slope import LEAK_COLUMNS, MemorySlope, prefer_rss
+from pipelines.accounting import NOT_WATCHED
 from pipelines.errors import ModelError
 from pipelines.learning import Learned, forecasters
 from pipelines.settings import Settings
 
 __all__ = [
     "NOTHING_TO_SCORE",
-    "NOT_SCORED",
     "Scored",
     "context",
     "find_leaks",
@@ -38,8 +38,6 @@ __all__ = [
     "score_window",
 ]
 
-NOT_SCORED = ("limit", "state")
-"""Roles of metrics that are settings: they are never anomalous."""
 NOTHING_TO_SCORE = "no sample in the window"
 
 _CRITICAL = 2.0
@@ -115,7 +113,7 @@ def _outside_maintenance(scores: pd.DataFrame, settings: Settings) -> pd.DataFra
 def scorable(panel: Panel, catalog: Catalog) -> NDArray[np.intp]:
     """The rows of a panel that ought to be scored."""
     roles = np.array([catalog[m].role for m in panel.keys["metric"]], dtype=str)
-    return np.flatnonzero(~np.isin(roles, NOT_SCORED))
+    return np.flatnonzero(~np.isin(roles, NOT_WATCHED))
 
 
 def _unscored(

@@ -27,6 +27,7 @@ __all__ = ["load_catalog"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
+_NUMBERS = ("minimum", "minimum_deviation")
 _KEYS = tuple(f.name for f in fields(Metric) if f.name != "name")
 
 
@@ -85,8 +86,8 @@ def _metric(name: str, entry: object, definitions: Mapping[str, str], where: str
     if unknown:
         raise ConfigError(f"{here}: unknown key {unknown[0]!r}; it has {', '.join(_KEYS)}")
     for key, value in given.items():
-        if key == "minimum":
-            given[key] = _number(value, f"{here}: minimum")
+        if key in _NUMBERS:
+            given[key] = _number(value, f"{here}: {key}")
         else:
             _text(value, f"{here}: {key}")
     if "query" in given:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import click
-
-from pipelines.commands.options import options
 
 __all__ = ["TOOLS"]
 
 
 @click.command()
-@options(inputs=False)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False),
+    default="foretide-demo",
+    show_default=True,
+    help="Folder of the tables.",
+)
 @click.option(
     "--seed", type=int, default=7, show_default=True, help="Which of all possible clusters."
 )
-def demo(as_json: bool, out: str | None, seed: int, **_: Any) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON.")
+@click.option("--debug", is_flag=True, expose_value=False, help="Show a traceback when it breaks.")
+def demo(as_json: bool, out: str, seed: int) -> None:
     """Run everything on a simulated cluster; no server, no network.
 
     \b
@@ -27,7 +32,7 @@ def demo(as_json: bool, out: str | None, seed: int, **_: Any) -> None:
 
     from pipelines.demo import run_demo
 
-    result = run_demo(out or "foretide-demo", Console(stderr=as_json), seed=seed)
+    result = run_demo(out, Console(stderr=as_json), seed=seed)
     if as_json:
         click.echo(json.dumps(result, default=str))
 

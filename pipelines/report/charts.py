@@ -132,8 +132,10 @@ def _resources(index: Index, workload: str, most: int) -> list[_Panel]:
     for metric in leaks or usual:
         panel = _Panel(metric, metric_title(metric))
         limit = _measured(index, workload, _LIMITS.get(metric, ""), "limit", "limit", most)
+        leak = leaks.get(metric)
+        if leak is not None and not leak["over"] and leak["restarted_ms"] is None:
+            panel.traces.extend(_projection(index, leak))
         if metric in leaks:
-            panel.traces.extend(_projection(index, leaks[metric]))
             limit += _limit_ahead(index, leaks[metric], measured=bool(limit))
         panel.traces.extend(_measured(index, workload, metric, "actual", "measured", most))
         panel.traces.extend(limit)

@@ -91,7 +91,7 @@ class ReportData:
     plan : rows
         Mappings with ``workload, ts_from, ts_to, floor_from, floor_to, mode, reason``; ``mode`` is
         ``act`` or ``shadow``.
-    deploys : frame ``workload, ts``
+    deploys, restarts : frames ``workload, ts``
     summary : (label, value, hint)
         Figures of the run, worded by whoever measured them.
     """
@@ -109,6 +109,7 @@ class ReportData:
     skips: pd.DataFrame = field(default_factory=pd.DataFrame)
     plan: Sequence[Mapping[str, Any]] = ()
     deploys: pd.DataFrame = field(default_factory=pd.DataFrame)
+    restarts: pd.DataFrame = field(default_factory=pd.DataFrame)
     summary: Sequence[tuple[str, str, str]] = ()
 
 

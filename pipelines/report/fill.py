@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from features.changes import DEPLOY, change_events
+from features.changes import DEPLOY, RESTART, change_events
 from features.frames import (
     BACKTEST,
     CAPACITY,
@@ -117,6 +117,7 @@ def report_data(run: Run, extra: list[tuple[str, str, str]]) -> ReportData:
         skips=_newest(run, SKIPS),
         plan=_plan_rows(run),
         deploys=events.loc[events["event"] == DEPLOY, ["workload", "ts"]],
+        restarts=events.loc[events["event"] == RESTART, ["workload", "ts"]],
         summary=[*extra, *_summary(run)],
     )
 

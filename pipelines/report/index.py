@@ -65,13 +65,10 @@ class Index:
         wanted = ("replicas", "reactive_replicas", "lead_time_s")
         capacity = {w: runs for (w,), runs in _runs(data.capacity, ("workload",), wanted)}
         anomalies = _anomalies(data.scores)
-        leaks = _by_workload(_latest_leaks(data.leaks))
+        leaks = _by_workload(_latest_leaks(data.leaks, _moments(data.restarts)))
         plan = _by_workload(records(pd.DataFrame(list(data.plan)), *_PLAN))
         skips = _by_workload(records(data.skips, "workload", "metric", "step", "reason"))
-        deploys = {
-            w: [int(at.timestamp() * 1000) for r in rows if (at := utc(r["ts"])) is not None]
-            for w, rows in _by_workload(records(data.deploys, "workload", "ts")).items()
-        }
+        deploys = _moments(data.deploys)
         known: set[str] = {w for w, _ in series}
         for table in (forecasts, capacity, anomalies, leaks, plan, skips):
             known |= table.keys()
@@ -179,16 +176,37 @@ def _anomalies(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {str(w): part for w, part in hot.groupby("workload", observed=True)}
 
 
-def _latest_leaks(leaks: pd.DataFrame) -> list[Row]:
-    """The newest row of every leaking series, and when it was first seen; below 1 is no leak."""
-    rows = [r for r in records(leaks, *_LEAK) if not _below_one(r["score"])]
-    rows = [r | {"issued_at": at} for r in rows if (at := utc(r["issued_at"])) is not None]
+def _latest_leaks(leaks: pd.DataFrame, restarts: dict[str, list[int]]) -> list[Row]:
+    """The newest row of every series that leaked, and when it was first seen.
+
+    ``restarted_ms`` is when the workload restarted since, if it did; ``over`` says that a newer
+    verdict no longer calls it a leak. A score below 1 is no leak.
+    """
+    rows = [r | {"issued_at": at} for r in records(leaks, *_LEAK) if (at := utc(r["issued_at"]))]
     latest: dict[tuple[str, str], Row] = {}
     for row in sorted(rows, key=lambda r: r["issued_at"]):
         key = (str(row["workload"]), str(row["metric"]))
-        first = latest[key]["first_at"] if key in latest else row["issued_at"]
-        latest[key] = row | {"workload": key[0], "metric": key[1], "first_at": first}
-    return [latest[key] for key in sorted(latest)]
+        known = latest.get(key)
+        if _below_one(row["score"]):
+            latest |= {key: known | {"over": True}} if known else {}
+            continue
+        mine = {"workload": key[0], "metric": key[1], "over": False}
+        latest[key] = row | mine | {"first_at": known["first_at"] if known else row["issued_at"]}
+    return [latest[k] | {"restarted_ms": _since(latest[k], restarts)} for k in sorted(latest)]
+
+
+def _since(leak: Row, restarts: dict[str, list[int]]) -> int | None:
+    """The last restart after the leak was last seen."""
+    seen = leak["issued_at"].timestamp() * 1000
+    return max((at for at in restarts.get(leak["workload"], []) if at > seen), default=None)
+
+
+def _moments(events: pd.DataFrame) -> dict[str, list[int]]:
+    """Workload → when it happened, in milliseconds."""
+    return {
+        w: [int(at.timestamp() * 1000) for r in rows if (at := utc(r["ts"])) is not None]
+        for w, rows in _by_workload(records(events, "workload", "ts")).items()
+    }
 
 
 def _below_one(score: Any) -> bool:

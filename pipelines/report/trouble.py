@@ -85,15 +85,20 @@ def _leak(index: Index, row: Row, numbers: dict[str, int]) -> Row:
     p10, p50, p90 = (number(row[f"time_to_limit_{p}_s"]) - age_s for p in ("p10", "p50", "p90"))
     value, limit = number(row["value"]), number(row["limit"])
     full = value / limit if np.isfinite(value) and np.isfinite(limit) and limit > 0 else math.nan
+    restarted = row["restarted_ms"]
+    if restarted is not None:
+        p10 = p50 = p90 = math.nan
     soon = np.isfinite(p50) and 0 < p50 < 10 * 365 * 86400
     return {
         "what": "leak",
         "who": named(row["workload"], numbers),
         "metric": metric_title(metric),
-        "current": age_s <= index.params.recent_h * 3600,
+        "current": age_s <= index.params.recent_h * 3600
+        and (restarted is not None or not row["over"]),
+        "restarted": stamp(pd.Timestamp(restarted, unit="ms", tz="UTC")) if restarted else None,
         "left_s": math.inf if math.isnan(p50) else p50,
-        "left": duration(p50),
-        "left_range": f"{duration(p10)} – {duration(p90)}",
+        "left": "restarted" if restarted else ("over" if row["over"] else duration(p50)),
+        "left_range": "" if restarted or row["over"] else f"{duration(p10)} – {duration(p90)}",
         "at": stamp(now + pd.Timedelta(seconds=round(p50))) if soon else None,
         "slope": quantity(number(row["slope_per_h"]), metric, "/h"),
         "slope_sort": number(row["slope_per_h"]),

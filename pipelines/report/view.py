@@ -51,6 +51,8 @@ def view(index: Index) -> dict[str, Any]:
         "hours": f"{params.horizon_h:g}",
         "recent": f"{params.recent_h:g}",
         "urgent": urgent,
+        "scored": len(data.scores) > 0 or len(data.leaks) > 0,
+        "planned": len(data.capacity) > 0,
         "rises": rises,
         "summary": list(data.summary),
         "leaks": leaks,
@@ -76,7 +78,7 @@ def _long(at: pd.Timestamp) -> str:
 
 
 def _rises(index: Index, numbers: dict[str, int]) -> list[Row]:
-    """Plan rows of the next hours that raise a floor, in the order in which they begin."""
+    """Plan rows of the next hours that raise a floor, the largest rise first."""
     now = utc(index.data.as_of)
     if now is None:
         return []
@@ -106,7 +108,7 @@ def _rises(index: Index, numbers: dict[str, int]) -> list[Row]:
                 "bar": (round(100 * left, 1), round(max(100 * (right - left), 1), 1)),
             }
         )
-    return sorted(out, key=lambda r: (r["from"]["sort"], -r["more"], r["workload"]))
+    return sorted(out, key=lambda r: (-r["more"], r["from"]["sort"], r["workload"]))
 
 
 _STATES = {"skipped": 1, "rises": 2, "leak": 4, "incident": 8}

@@ -116,4 +116,4 @@ def test_empty_report_opens_without_an_error(tmp_path: Path):
     dom, root = opened(tmp_path, ReportData(as_of=_SAMPLE["AS_OF"]))
     assert root.get("data-ready") == "true"
     assert "data-errors" not in root
-    assert "Nothing needs you" in dom
+    assert "nothing was scored" in dom

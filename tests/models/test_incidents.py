@@ -164,7 +164,7 @@ def test_a_leak_is_one_incident_over_its_life_and_stays_out_of_floods():
     found = group_incidents(scored({("cart", "x"): hot(48, 9)}), leaks)
     assert len(found) == 2
     leak = found[found["title"].str.contains("leak")].iloc[0]
-    assert leak["title"] == "memory leak: cart reaches its limit in 9 h (6–15 h)"
+    assert leak["title"] == "memory leak: cart 9 h (6–15 h) from its limit when detected"
     assert leak["detected_at"] == START + pd.Timedelta(4, "h")
     assert pd.isna(leak["ended_at"])
     assert group_incidents(scored({("a", "x"): {}}), leak_rows([0.2, 1.2, 0.2, 1.2])).empty

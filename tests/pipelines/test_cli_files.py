@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from pipelines.cli import _run_cli
 
@@ -188,3 +191,22 @@ def test_the_whole_way_on_a_file(run: Verb, tmp_path: Path) -> None:
     report = Path(run("report", *common, "--as-of", now)["outputs"]["report"])
     assert "nyc/demand/Deployment/taxi" in report.read_text(encoding="utf-8")
     assert _run_cli([str(a) for a in ("plan", *common, "--as-of", then)]) == 1
+
+
+def test_without_cpu_there_is_a_report_and_an_empty_plan(tmp_path: Path) -> None:
+    ts = pd.date_range("2026-05-01", periods=24 * 20, freq="1h", tz="UTC")
+    value = 10 + 5 * np.sin(np.arange(len(ts)) * 2 * np.pi / 24) + np.arange(len(ts)) % 5
+    samples = tmp_path / "requests.csv"
+    frame = pd.DataFrame({"name": "web", "metric": "requests_per_second", "ts": ts, "value": value})
+    frame.to_csv(samples, index=False)
+    config = tmp_path / "foretide.yaml"
+    source = {"kind": "files", "paths": [str(samples)]}
+    config.write_text(yaml.safe_dump({"source": source, "store": {"path": str(tmp_path / "st")}}))
+    said = io.StringIO()
+    with redirect_stdout(said):
+        clock = "2026-05-21T00:00Z"
+        assert _run_cli(["run", "--config", str(config), "--as-of", clock, "--json"]) == 0
+    outcomes = {o["verb"]: o for o in map(json.loads, said.getvalue().splitlines())}
+    assert outcomes["plan"]["done"] == 0
+    assert outcomes["plan"]["skipped"] == {"no CPU forecast": 1}
+    assert "no capacity was forecast" in (tmp_path / "st" / "report.html").read_text()

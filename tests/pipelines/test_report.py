@@ -141,9 +141,9 @@ def test_workload_of_other_than_four_parts_is_shown():
 def test_nothing_at_all_is_said_in_words():
     html = render_report(ReportData(as_of=AS_OF))
     for name, words in {
-        "urgent": "Nothing needs you", "next": "No floor has to rise", "figures": "No figures",
-        "leaks": "No leak", "incidents": "No incident", "workloads": "No workload",
-        "models": "No backtest", "skips": "Nothing was skipped",
+        "urgent": "nothing was scored", "next": "no capacity was forecast", "figures": "No figures",
+        "leaks": "nothing was scored", "incidents": "No incident", "workloads": "No workload",
+        "models": "No backtest", "skips": "skipped nothing",
     }.items():  # fmt: skip
         assert words in section(html, name)
     assert not charts(html)

@@ -13,7 +13,9 @@ from pipelines.report import render_report
 _SAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "report_sample.py"))
 AS_OF, WORKLOADS, LEAKY, sample = (_SAMPLE[n] for n in ("AS_OF", "WORKLOADS", "LEAKY", "sample"))
 _PAGE = runpy.run_path(str(Path(__file__).parents[1] / "report_page.py"))
-chart_of, section, traces, values = (_PAGE[n] for n in ("chart_of", "section", "traces", "values"))
+chart_of, charts, section, traces, values = (
+    _PAGE[n] for n in ("chart_of", "charts", "section", "traces", "values")
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,38 @@ def test_leak_that_scores_below_one_is_none():
     data = sample()
     html = render_report(dataclasses.replace(data, leaks=data.leaks.assign(score=0.9)))
     assert "No leak was found" in html
+
+
+def test_calm_is_said_only_of_what_was_looked_at():
+    data = sample()
+    calm = dataclasses.replace(data, leaks=data.leaks[:0], incidents=data.incidents[:0], plan=[])
+    html = render_report(calm)
+    assert "Nothing needs you" in section(html, "urgent")
+    assert "No floor has to rise" in section(html, "next")
+    blind = dataclasses.replace(calm, scores=data.scores[:0], capacity=data.capacity[:0])
+    html = render_report(blind)
+    assert "Nothing needs you" not in html
+    assert "No floor has to rise" not in html
+
+
+def test_a_leak_that_a_newer_verdict_takes_back_needs_nobody():
+    data = sample()
+    last = data.leaks[data.leaks["workload"] == LEAKY].sort_values("issued_at").iloc[[-1]]
+    later = last.assign(issued_at=last["issued_at"] + pd.Timedelta(hours=1), score=0.1)
+    quiet = dataclasses.replace(
+        data, leaks=pd.concat([data.leaks, later]), incidents=data.incidents[:0]
+    )
+    assert "badge warn" not in section(render_report(quiet), "urgent")
+
+
+def test_after_a_restart_no_limit_is_due():
+    data = sample()
+    last = data.leaks.loc[data.leaks["workload"] == LEAKY, "issued_at"].max()
+    restart = pd.DataFrame({"workload": [LEAKY], "ts": [last + pd.Timedelta(hours=1)]})
+    html = render_report(dataclasses.replace(data, restarts=restart))
+    assert "<b>restarted</b>" in section(html, "urgent")
+    assert "limit in <b>41 h</b>" not in html
+    assert not [t for c in charts(html) for t in c["traces"] if t["role"] == "leak"]
 
 
 def test_only_rising_floors_of_the_next_hours_are_shown():
