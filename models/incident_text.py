@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from models.base import WHOLE_WORKLOAD
 from models.causes import changed_in_words, explained_by_callees, measure_changes
@@ -67,7 +68,20 @@ def _changes(members: pd.DataFrame, scores: pd.DataFrame, before: pd.Timedelta) 
         near = near.assign(incident=rows["incident"].iloc[0])
         old.append(near[near["ts"] < start])
         new.append(near[near["ts"] >= start])
-    return measure_changes(pd.concat(old), pd.concat(new), ["incident", "workload", "metric"])
+    changes = measure_changes(pd.concat(old), pd.concat(new), ["incident", "workload", "metric"])
+    return changes[~_for_the_better(changes, scores)].reset_index(drop=True)
+
+
+def _for_the_better(changes: pd.DataFrame, scores: pd.DataFrame) -> NDArray[np.bool_]:
+    """Changes to the side that a band leaves open: fewer errors are no cause of trouble."""
+    if not {"lower", "upper"} <= set(scores.columns):
+        return np.zeros(len(changes), dtype=bool)
+    band = scores.groupby("metric", observed=True).agg(low=("lower", "max"), high=("upper", "min"))
+    metric = changes["metric"]
+    falls_free = metric.isin(band.index[np.isneginf(band["low"].to_numpy(dtype=float))])
+    rises_free = metric.isin(band.index[np.isposinf(band["high"].to_numpy(dtype=float))])
+    fell = changes["became"] < changes["was"]
+    return ((falls_free & fell) | (rises_free & ~fell)).to_numpy(dtype=bool)
 
 
 def _when(changes: pd.DataFrame) -> pd.Series:

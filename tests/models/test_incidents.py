@@ -224,3 +224,19 @@ def test_nothing_in_common_is_no_cause():
 def test_knobs_that_cannot_work_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         IncidentParams(**wrong)
+
+
+def test_fewer_errors_are_no_cause():
+    frame = scored({("cart", "cpu"): hot(48, 9), ("cart", "error_ratio"): {}})
+    errors = frame["metric"] == "error_ratio"
+    improved = errors & (frame["ts"] >= START + 48 * STEP)
+    frame.loc[improved, "value"] /= 50
+    frame = frame.assign(lower=np.where(errors, -np.inf, 0.0), upper=1.0)
+    found = group_incidents(frame, leak_rows([]))
+    metrics = [c["metric"] for c in found["causes"].iloc[0]]
+    assert "cpu" in metrics
+    assert "error_ratio" not in metrics
+    worse = frame.copy()
+    worse.loc[improved, "value"] *= 50 * 9
+    causes = group_incidents(worse, leak_rows([]))["causes"].iloc[0]
+    assert "error_ratio" in [c["metric"] for c in causes]
