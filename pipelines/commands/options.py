@@ -24,9 +24,15 @@ def options(*, inputs: bool = True) -> Callable[[Command], Command]:
         click.option(
             "--config", type=click.Path(), help="YAML file; FORETIDE_… variables override it."
         ),
-        click.option("--out", type=click.Path(file_okay=False), help="Folder of the tables."),
         click.option(
-            "--as-of", help="The run's clock, e.g. 2026-06-01T00:00Z; nothing after it is seen."
+            "--out",
+            type=click.Path(file_okay=False),
+            help=f"Folder of the tables: by default store.path, or {_FILE_OUT} with --input.",
+        ),
+        click.option(
+            "--as-of",
+            help="The run's clock, e.g. 2026-06-01T00:00Z; nothing after it is seen. "
+            "By default now, or where the input files end.",
         ),
         click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON."),
         click.option("--debug", is_flag=True, help="Show a traceback when something breaks."),

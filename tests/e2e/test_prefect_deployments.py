@@ -209,7 +209,7 @@ def running(
     try:
         yield process
     finally:
-        left = descendants(process.pid)  # a worker's flows are in sessions of their own
+        left = descendants(process.pid)  # a worker's flows are in process groups of their own
         process.terminate()
         try:
             process.wait(5)
