@@ -222,3 +222,18 @@ def test_the_doctor_sees_families_of_different_trainings(
     ]
     move = versions.promote(tracking, run.settings, "forecaster", "1")
     assert "detector/1 comes from another training" in move.notes[0]
+
+
+def test_a_notebook_gets_forecasts_from_the_registered_model(run: Run) -> None:
+    import mlflow.pyfunc  # warns about its own hints: the marks above hold only inside a test
+
+    version = run.tracking().champion("forecaster")
+    assert version is not None
+    with run.tracking().files(version) as model:
+        loaded = mlflow.pyfunc.load_model(str(model))
+    told = loaded.predict(pd.DataFrame({"n_steps": [5]}))
+    assert told.groupby(["workload", "metric"]).size().tolist() == [5] * 3
+    assert told["ts"].min() == END
+    quantiles = told[["q05", "q50", "q90", "q95", "q99"]].to_numpy()
+    assert np.isfinite(quantiles).all()
+    assert (np.diff(quantiles, axis=1) >= 0).all()
