@@ -21,7 +21,8 @@ Direction = Literal["up", "down", "both"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One logical metric; ``minimum`` is the smallest value that can be true, in its own unit."""
+    """One logical metric; what lies outside ``minimum`` to ``maximum`` cannot be true, in its own
+    unit."""
 
     name: str
     unit: str = ""
@@ -29,10 +30,11 @@ class Metric:
     aggregate: Aggregate = "mean"
     direction: Direction = "both"
     minimum: float | None = None
+    maximum: float | None = None
     limit: str | None = None
     """For a resource: the metric that bounds it."""
     query: str | None = None
-    """The source's query, or nothing where the source cannot give it."""
+    """The source's query in its own language, or nothing where the source cannot give it."""
     minimum_deviation: float = 0.0
     """Smallest deviation from what is expected that is worth a word, in the metric's unit."""
 

@@ -7,6 +7,7 @@
     ├── SourceError            metrics could not be had
     │   ├── SourceUnreachable  no answer, or none in time
     │   ├── QueryFailed        the server answered, and said no
+    │   │   └── AccessDenied   … to who we are: the text names the principal, never its secret
     │   └── EmptyResult        the server answered, and there was nothing
     ├── InputError             a file given by the user cannot be read as samples
     ├── StoreError             the Parquet store is missing, damaged or of another version
@@ -19,6 +20,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "AccessDenied",
     "ConfigError",
     "EmptyResult",
     "ForetideError",
@@ -50,6 +52,10 @@ class SourceUnreachable(SourceError):
 
 class QueryFailed(SourceError):
     """The source answered and refused; the text names the query and what the server said."""
+
+
+class AccessDenied(QueryFailed):
+    """The source knows or does not know who we are, and lets us read nothing."""
 
 
 class EmptyResult(SourceError):

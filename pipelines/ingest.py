@@ -21,7 +21,8 @@ from prefect.cache_policies import NO_CACHE
 from features.frames import SAMPLES
 from features.metrics import Metric
 from pipelines.adapters.files import read_samples
-from pipelines.adapters.prometheus import FetchReport, PrometheusSource
+from pipelines.adapters.prometheus import PrometheusSource
+from pipelines.adapters.source import FetchReport, Spec, Window
 from pipelines.clock import now
 from pipelines.errors import ConfigError, EmptyResult, StoreError
 from pipelines.moments import parse_time
@@ -181,8 +182,8 @@ def _chunks(run: Run, metric: Metric, start: pd.Timestamp, end: pd.Timestamp) ->
     step = run.step or pd.Timedelta(300, "s")
     options: dict[str, Any] = {"headers": source.sent_headers, "timeout": source.timeout_s}
     with httpx.Client(base_url=source.url, **options) as client:
-        yield from PrometheusSource(client, source.prometheus).fetch(
-            metric, cluster=source.cluster, start=start, end=end, step=step
+        yield from PrometheusSource(client, cluster=source.cluster, params=source.prometheus).fetch(
+            Spec(metric), Window.of(start, end, step)
         )
 
 

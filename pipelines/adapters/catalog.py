@@ -27,7 +27,7 @@ __all__ = ["load_catalog"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
-_NUMBERS = ("minimum", "minimum_deviation")
+_NUMBERS = ("minimum", "maximum", "minimum_deviation")
 _KEYS = tuple(f.name for f in fields(Metric) if f.name != "name")
 
 

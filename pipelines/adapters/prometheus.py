@@ -18,21 +18,14 @@ from email.utils import parsedate_to_datetime
 import httpx
 import msgspec
 import numpy as np
-import pandas as pd
 import stamina
 
 from features.metrics import Metric
-from pipelines.adapters.prometheus_answer import (
-    Answer,
-    Chunk,
-    FetchReport,
-    Window,
-    shorten,
-    to_chunk,
-)
+from pipelines.adapters.prometheus_answer import Answer, chunk_of
+from pipelines.adapters.source import Chunk, FetchReport, Spec, Window, shorten
 from pipelines.errors import ConfigError, QueryFailed, SourceError, SourceUnreachable
 
-__all__ = ["Chunk", "FetchReport", "PrometheusParams", "PrometheusSource"]
+__all__ = ["PrometheusParams", "PrometheusSource"]
 
 _STEP_LIMIT = 11_000
 _RETRIED = frozenset({408, 429, 500, 502, 503, 504})
@@ -93,47 +86,43 @@ class _TransientError(Exception):
 class PrometheusSource:
     """Fetches the metrics of a catalog."""
 
-    def __init__(self, client: httpx.Client, params: PrometheusParams | None = None) -> None:
-        """The client brings ``base_url``, timeouts and, where needed, any ``httpx.Auth``."""
+    def __init__(
+        self, client: httpx.Client, *, cluster: str, params: PrometheusParams | None = None
+    ) -> None:
+        """The client brings ``base_url``, timeouts and, where needed, any ``httpx.Auth``.
+
+        ``cluster`` is the cluster of series that carry no such label.
+        """
         self._client = client
+        self._cluster = cluster
         self._params = params or PrometheusParams()
         # Whoever reads the message need not be who may know the password in the address.
         self._address = str(client.base_url.copy_with(userinfo=b"", query=None, fragment=None))
 
-    def fetch(
-        self,
-        metric: Metric,
-        *,
-        cluster: str,
-        start: pd.Timestamp,
-        end: pd.Timestamp,
-        step: pd.Timedelta,
-    ) -> Iterator[Chunk]:
-        """All samples of one metric with stamps in ``[start floored to the step, end)``, in order.
+    def fetch(self, spec: Spec, window: Window) -> Iterator[Chunk]:
+        """All samples of one metric in the window; see ``Source``.
 
         The series' labels ``namespace``, ``kind``, ``name`` say the workload; a label ``cluster``
-        goes before the argument. No series at all is no error: an empty chunk comes out.
+        goes before the source's own.
 
         Raises
         ------
         ConfigError
             The metric has no query.
-        ValueError
-            A stamp has no time zone, or the step is not whole milliseconds above 0.
         SourceUnreachable, QueryFailed
             While iterating: no answer after the retries; the server refuses the query.
         """
+        metric = spec.metric
         if not metric.query:
             raise ConfigError(f"metric {metric.name!r} has no query; add one to the metric catalog")
-        window = _window(start, end, step)
-        return self._chunks(metric, self._promql(metric.query, window.step_ms), cluster, window)
+        return self._chunks(metric, self._promql(metric.query, window.step_ms), window)
 
     def _promql(self, query: str, step_ms: int) -> str:
         rate_ms = max(step_ms, round(self._params.rate_window_s * 1000))
         query = query.replace("$__rate_interval", _duration(rate_ms))
         return query.replace("$__interval", _duration(step_ms)).strip()
 
-    def _chunks(self, metric: Metric, promql: str, cluster: str, window: Window) -> Iterator[Chunk]:
+    def _chunks(self, metric: Metric, promql: str, window: Window) -> Iterator[Chunk]:
         params = self._params
         seen: set[tuple[tuple[str, str], ...]] = set()
         at_ms, steps = window.first_ms, min(params.first_query_steps, params.max_steps_per_query)
@@ -141,7 +130,7 @@ class PrometheusSource:
             part = Window(at_ms, min(at_ms + steps * window.step_ms, window.end_ms), window.step_ms)
             answer, report = self._ask(metric, promql, part)
             series = answer.data.result if answer.data else []
-            yield to_chunk(series, metric.name, cluster, part, seen, report)
+            yield chunk_of(series, metric.name, self._cluster, part, seen, report)
             at_ms = part.end_ms
             fitting = params.max_points_per_query // max(len(series), 1)
             steps = max(1, min(params.max_steps_per_query, fitting))
@@ -149,11 +138,10 @@ class PrometheusSource:
     def _ask(self, metric: Metric, promql: str, part: Window) -> tuple[Answer, FetchReport]:
         """One query, retried while that may help."""
         params = self._params
-        last_ms = part.first_ms + (part.end_ms - 1 - part.first_ms) // part.step_ms * part.step_ms
         form = {
             "query": promql,
             "start": _seconds(part.first_ms),
-            "end": _seconds(last_ms),
+            "end": _seconds(part.last_ms),
             "step": _seconds(part.step_ms),
         }
         asked = f"metric {metric.name!r}, query {shorten(promql)!r}"
@@ -224,16 +212,6 @@ class PrometheusSource:
         if not isinstance(error, _TransientError):
             return False
         return True if error.wait_s is None else min(error.wait_s, self._params.retry_wait_max_s)
-
-
-def _window(start: pd.Timestamp, end: pd.Timestamp, step: pd.Timedelta) -> Window:
-    if start.tz is None or end.tz is None:
-        raise ValueError(f"start and end must have a time zone, got {start} and {end}")
-    step_ms = step / pd.Timedelta(1, "ms")
-    if not step_ms >= 1 or step_ms != int(step_ms):
-        raise ValueError(f"step must be whole milliseconds above 0, got {step}")
-    start_ms, end_ms = (int(t.value) // 10**6 for t in (start, end))
-    return Window(start_ms // int(step_ms) * int(step_ms), end_ms, int(step_ms))
 
 
 def _retry_after(response: httpx.Response) -> float | None:

@@ -150,8 +150,10 @@ def _source(run: Run, now: pd.Timestamp, transport: httpx.BaseTransport | None) 
         metrics = _asked(run)
         if reached.status == "fail" or not metrics:
             return
-        once = PrometheusSource(client, replace(source.prometheus, attempts=1))
-        seen = ask_metrics(once, metrics, source.cluster, run.as_of, run.step or _STEP)
+        once = PrometheusSource(
+            client, cluster=source.cluster, params=replace(source.prometheus, attempts=1)
+        )
+        seen = ask_metrics(once, metrics, run.as_of, run.step or _STEP)
         yield from judge_metrics(seen, source.catalog)
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from features.metrics import Metric, Role
 from features.workloads import with_workload
 from pipelines.adapters.prometheus import PrometheusSource
-from pipelines.adapters.prometheus_answer import shorten
+from pipelines.adapters.source import Spec, Window, shorten
 from pipelines.doctor.check import Check
 from pipelines.errors import SourceError
 
@@ -90,17 +90,15 @@ def check_source(client: httpx.Client, now: pd.Timestamp) -> Check:
 def ask_metrics(
     source: PrometheusSource,
     metrics: Sequence[Metric],
-    cluster: str,
     as_of: pd.Timestamp,
     step: pd.Timedelta,
 ) -> list[Seen]:
     """Ask every metric for the last ten minutes (two steps where these are longer)."""
-    window = max(pd.Timedelta(minutes=10), 2 * step)
+    window = Window.of(as_of - max(pd.Timedelta(minutes=10), 2 * step), as_of, step)
 
     def ask(metric: Metric) -> Seen:
-        fetched = source.fetch(metric, cluster=cluster, start=as_of - window, end=as_of, step=step)
         try:
-            chunks = list(fetched)
+            chunks = list(source.fetch(Spec(metric), window))
         except SourceError as error:
             return Seen(metric, error=shorten(str(error)))
         frames = [with_workload(c.samples) for c in chunks if len(c.samples)]

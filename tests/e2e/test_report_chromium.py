@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import runpy
 import shutil
 import subprocess
 from html.parser import HTMLParser
@@ -13,10 +12,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from report_sample import AS_OF, sample
 
 from pipelines.report import ReportData, render_report
 
-_SAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "report_sample.py"))
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 HOSTILE = (
     "</script><script>document.title='owned'</script><img src=x onerror=document.title='owned'>"
@@ -75,7 +74,7 @@ class _Root(HTMLParser):
 
 
 def test_first_workload_opens_and_draws(tmp_path: Path):
-    dom, root = opened(tmp_path, _SAMPLE["sample"](), "#workload=1")
+    dom, root = opened(tmp_path, sample(), "#workload=1")
     assert root.get("data-ready") == "true"
     assert "data-errors" not in root
     detail = re.search(r'<tr class="detail">.*?</tr>', dom, re.S)
@@ -87,18 +86,18 @@ def test_first_workload_opens_and_draws(tmp_path: Path):
 
 
 def test_charts_wait_until_a_workload_is_opened(tmp_path: Path):
-    dom, root = opened(tmp_path, _SAMPLE["sample"]())
+    dom, root = opened(tmp_path, sample())
     assert root.get("data-ready") == "true"
     assert "js-plotly-plot" not in dom
 
 
 def test_hostile_labels_run_nothing(tmp_path: Path):
     bad = f"prod/shop/Deployment/{HOSTILE.replace('/', '%2F')}"
-    data = _SAMPLE["sample"]((bad,))
+    data = sample((bad,))
     mark = {
         "workload": bad,
         "metric": "requests_per_second",
-        "ts": _SAMPLE["AS_OF"] - pd.Timedelta(hours=2),
+        "ts": AS_OF - pd.Timedelta(hours=2),
         "detector": HOSTILE,
         "score": 4.0,
         "value": 80.0,
@@ -113,7 +112,7 @@ def test_hostile_labels_run_nothing(tmp_path: Path):
 
 
 def test_empty_report_opens_without_an_error(tmp_path: Path):
-    dom, root = opened(tmp_path, ReportData(as_of=_SAMPLE["AS_OF"]))
+    dom, root = opened(tmp_path, ReportData(as_of=AS_OF))
     assert root.get("data-ready") == "true"
     assert "data-errors" not in root
     assert "nothing was scored" in dom

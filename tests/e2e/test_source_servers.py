@@ -12,7 +12,8 @@ import pytest
 from features.frames import SAMPLES, conform
 from features.metrics import Catalog, Metric
 from pipelines.adapters.catalog import load_catalog
-from pipelines.adapters.prometheus import FetchReport, PrometheusParams, PrometheusSource
+from pipelines.adapters.prometheus import PrometheusParams, PrometheusSource
+from pipelines.adapters.source import FetchReport, Spec, Window
 from pipelines.errors import QueryFailed, SourceUnreachable
 
 pytestmark = pytest.mark.e2e
@@ -38,8 +39,8 @@ def fetch(
     url: str, metric: Metric, *, start=START, end=END, step=STEP, params=QUICK
 ) -> tuple[pa.Table, FetchReport]:
     with httpx.Client(base_url=url, timeout=20) as client:
-        source = PrometheusSource(client, params)
-        chunks = list(source.fetch(metric, cluster="absent", start=start, end=end, step=step))
+        source = PrometheusSource(client, cluster="absent", params=params)
+        chunks = list(source.fetch(Spec(metric), Window.of(start, end, step)))
     samples = pa.concat_tables([c.samples for c in chunks]).unify_dictionaries()
     return samples, sum((c.report for c in chunks), FetchReport())
 

@@ -2,24 +2,18 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import runpy
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from report_page import chart_of, charts, first, section, traces, values
+from report_sample import AS_OF, WORKLOADS, sample
 
 from features.frames import BACKTEST, CAPACITY, FORECASTS, INCIDENTS, LEAKS, SCORES, SKIPS, conform
 from features.panel import Panel
 from pipelines.report import ReportData, ReportParams, render_report
 from pipelines.report.data import records
 
-_SAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "report_sample.py"))
-AS_OF, WORKLOADS, LEAKY, sample = (_SAMPLE[n] for n in ("AS_OF", "WORKLOADS", "LEAKY", "sample"))
-_PAGE = runpy.run_path(str(Path(__file__).parents[1] / "report_page.py"))
-chart_of, charts, first, section, traces, values = (
-    _PAGE[n] for n in ("chart_of", "charts", "first", "section", "traces", "values")
-)
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&\u2028%{x}{{ 7*7 }}"
 
 

@@ -1,21 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
-import runpy
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from report_page import chart_of, charts, section, traces, values
+from report_sample import AS_OF, LEAKY, SLOW, WORKLOADS, sample
 
 from pipelines.report import render_report
-
-_SAMPLE = runpy.run_path(str(Path(__file__).parents[1] / "report_sample.py"))
-AS_OF, WORKLOADS, LEAKY, sample = (_SAMPLE[n] for n in ("AS_OF", "WORKLOADS", "LEAKY", "sample"))
-_PAGE = runpy.run_path(str(Path(__file__).parents[1] / "report_page.py"))
-chart_of, charts, section, traces, values = (
-    _PAGE[n] for n in ("chart_of", "charts", "section", "traces", "values")
-)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +115,7 @@ def test_chart_rows_share_one_axis_and_hold_what_was_asked_for(page: str):
 
 
 def test_anomaly_of_a_metric_without_a_row_gets_a_row_of_its_own(page: str):
-    marks = traces(chart_of(page, _SAMPLE["SLOW"]), "Latency p99", "anomaly")[0]
+    marks = traces(chart_of(page, SLOW), "Latency p99", "anomaly")[0]
     assert len(marks["x"]) == len(marks["v"]) == len(marks["text"]) == 5
     assert min(marks["v"]) > 0.8
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from features.frames import SAMPLES
 from features.metrics import Metric
-from pipelines.adapters.prometheus import Chunk, FetchReport, PrometheusParams, PrometheusSource
+from pipelines.adapters.prometheus import PrometheusParams, PrometheusSource
+from pipelines.adapters.source import Chunk, FetchReport, Spec, Window
 from pipelines.errors import ConfigError, QueryFailed, SourceUnreachable
 
 START = pd.Timestamp("2026-06-01", tz="UTC")
@@ -53,18 +54,15 @@ class Server:
 def source(
     handler: Handler, params: PrometheusParams = QUICK, url: str = "http://prom:9090"
 ) -> PrometheusSource:
-    return PrometheusSource(
-        httpx.Client(transport=httpx.MockTransport(handler), base_url=url), params
-    )
+    client = httpx.Client(transport=httpx.MockTransport(handler), base_url=url)
+    return PrometheusSource(client, cluster="prod", params=params)
 
 
 def fetch(
     handler: Handler, metric: Metric = METRIC, steps: float = 3, **kwargs
 ) -> tuple[list[dict], FetchReport]:
     chunks = list(
-        source(handler, **kwargs).fetch(
-            metric, cluster="prod", start=START, end=START + steps * STEP, step=STEP
-        )
+        source(handler, **kwargs).fetch(Spec(metric), Window.of(START, START + steps * STEP, STEP))
     )
     return rows(chunks), sum((c.report for c in chunks), FetchReport())
 
@@ -103,9 +101,7 @@ def test_chunks_lose_nothing_and_double_nothing(offset_s, length_s, step_s, most
         max_steps_per_query=most, first_query_steps=7, max_points_per_query=points
     )
     server = Server(CHECKOUT, {"name": "other"})
-    chunks = list(
-        source(server, params).fetch(METRIC, cluster="prod", start=start, end=end, step=step)
-    )
+    chunks = list(source(server, params).fetch(Spec(METRIC), Window.of(start, end, step)))
     stamps = [r["ts"] for r in rows(chunks) if r["name"] == "other"]
     step_us = step // pd.Timedelta(1, "us")
     first = start.as_unit("us")._value // step_us * step_us
@@ -120,7 +116,7 @@ def test_chunks_lose_nothing_and_double_nothing(offset_s, length_s, step_s, most
 
 def test_an_empty_window_asks_nothing():
     server = Server()
-    assert list(source(server).fetch(METRIC, cluster="c", start=START, end=START, step=STEP)) == []
+    assert list(source(server).fetch(Spec(METRIC), Window.of(START, START, STEP))) == []
     assert server.asked == []
 
 
@@ -134,9 +130,7 @@ def test_placeholders_stand_for_the_step():
     metric = Metric("m", query="rate(x[$__rate_interval] offset -$__interval)\n")
     for step in ("60s", "1h", "1500ms"):
         list(
-            source(handler).fetch(
-                metric, cluster="c", start=START, end=START + STEP, step=pd.Timedelta(step)
-            )
+            source(handler).fetch(Spec(metric), Window.of(START, START + STEP, pd.Timedelta(step)))
         )
     assert asked == [
         "rate(x[300s] offset -60s)",
@@ -341,22 +335,15 @@ def test_an_address_that_is_none_is_said():
     client = httpx.Client(base_url="prom:9090")
     with pytest.raises(SourceUnreachable, match=r"no http\(s\) address"):
         list(
-            PrometheusSource(client, QUICK).fetch(
-                METRIC, cluster="c", start=START, end=START + STEP, step=STEP
+            PrometheusSource(client, cluster="c", params=QUICK).fetch(
+                Spec(METRIC), Window.of(START, START + STEP, STEP)
             )
         )
 
 
-def test_misuse_is_refused_before_anything_is_asked():
-    server = source(Server())
-    window = {"cluster": "c", "start": START, "end": START + STEP, "step": STEP}
+def test_a_metric_without_a_query_is_refused_before_anything_is_asked():
     with pytest.raises(ConfigError, match="'x' has no query"):
-        server.fetch(Metric("x"), **window)
-    with pytest.raises(ValueError, match="time zone"):
-        server.fetch(METRIC, **window | {"start": pd.Timestamp("2026-06-01")})
-    for step in (pd.Timedelta(0), pd.Timedelta("-5min"), pd.Timedelta("1500us")):
-        with pytest.raises(ValueError, match="whole milliseconds"):
-            server.fetch(METRIC, **window | {"step": step})
+        source(Server()).fetch(Spec(Metric("x")), Window.of(START, START + STEP, STEP))
 
 
 @pytest.mark.parametrize(
