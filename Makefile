@@ -14,7 +14,8 @@ export OPENBLAS_NUM_THREADS ?= 1
 export DO_NOT_TRACK ?= 1
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 
-.PHONY: demo test test-fast lint format lock clean help install install-dev
+.PHONY: demo test test-fast lint format lock clean help install install-dev \
+  bench-ingest bench-panel bench-layout
 .DEFAULT_GOAL := help
 
 help:            ## Show what can be made
@@ -46,6 +47,17 @@ lock: $(BIN)/uv          ## Resolve the dependencies anew (pins and hashes, no a
 	echo 'uv>=0.8' | $(COMPILE) -o $(LOCKS)/uv.txt -
 	$(COMPILE) -o $(LOCKS)/runtime.txt pyproject.toml --group build
 	$(COMPILE) -o $(LOCKS)/dev.txt pyproject.toml --group build --group dev -c $(LOCKS)/runtime.txt
+	$(COMPILE) -o $(LOCKS)/bench.txt pyproject.toml --group build --group dev --group bench \
+	  -c $(LOCKS)/dev.txt
+
+bench-ingest: $(VENV)/.bench   ## Pull 8 M samples from a real server, beside a raw read and prometheus-api-client
+	$(BIN)/python tests/bench/ingest.py
+
+bench-panel: $(VENV)/.dev      ## The store's files to a Panel, beside a raw Parquet read
+	$(BIN)/python tests/bench/panel.py
+
+bench-layout: $(VENV)/.dev     ## Encodings, compression and row groups of the samples' files
+	$(BIN)/python tests/bench/layout.py
 
 clean:           ## Remove the environment and what was made
 	rm -rf $(VENV) foretide-demo .pytest_cache .ruff_cache
@@ -68,6 +80,10 @@ $(VENV)/.runtime: $(LOCKS)/runtime.txt pyproject.toml | $(BIN)/uv
 	$(INSTALL) --no-deps --no-build-isolation -e .
 	@echo "compiling the numeric kernels, once (about a minute)"
 	$(BIN)/python -m pipelines.warm
+	@touch $@
+
+$(VENV)/.bench: $(LOCKS)/bench.txt $(VENV)/.dev
+	$(INSTALL) --require-hashes -r $(LOCKS)/bench.txt
 	@touch $@
 
 $(VENV)/.dev: $(LOCKS)/dev.txt $(VENV)/.runtime

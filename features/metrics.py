@@ -39,7 +39,7 @@ class Metric:
     """Smallest deviation from what is expected that is worth a word, in the metric's unit."""
 
     def __post_init__(self) -> None:
-        """Refuse words outside the vocabulary."""
+        """Refuse words outside the vocabulary, and a range that holds no value."""
         for key, words in (("role", Role), ("aggregate", Aggregate), ("direction", Direction)):
             value = getattr(self, key)
             if value not in get_args(words):
@@ -47,6 +47,11 @@ class Metric:
                     f"metric {self.name!r}: {key} must be one of {', '.join(get_args(words))}, "
                     f"got {value!r}"
                 )
+        low, high = self.minimum, self.maximum
+        if low is not None and high is not None and not low <= high:
+            raise ValueError(
+                f"metric {self.name!r}: minimum must be at most maximum, got {low:g} and {high:g}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

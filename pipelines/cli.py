@@ -25,6 +25,7 @@ def main() -> None:
 
 
 def _run_cli(args: list[str]) -> int:
+    _listen()
     if "--debug" not in args:
         # Retries are counted in the outcome; the log line of each says nothing more.
         logging.getLogger("stamina").setLevel(logging.ERROR)
@@ -46,6 +47,21 @@ def _run_cli(args: list[str]) -> int:
         click.echo(f"foretide: {_sentence(error)}", err=True)
         return 1
     return code if isinstance(code, int) else 0
+
+
+class _Teller(logging.Handler):
+    """What runs say while they work goes to stderr: stdout is for outcomes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
+
+
+def _listen() -> None:
+    teller = logging.getLogger("foretide")
+    if not teller.handlers:
+        teller.addHandler(_Teller())
+        teller.setLevel(logging.INFO)
+        teller.propagate = False
 
 
 def _sentence(error: Exception) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,12 +79,13 @@ def judge_window(ref: RunRef) -> dict[str, Any]:
         )
     figures = accuracy.figures | replays.figures | noise.figures
     figures = {name: value for name, value in figures.items() if np.isfinite(value)}
-    outputs = {"evaluation": str(evaluation_file(run))}
+    outputs: dict[str, str] = {}
     for contract, part in ((ACCURACY, accuracy), (REPLAYS, replays)):
         if len(part.table):
             table = part.table.assign(evaluated_at=run.as_of, started_at=start, run_id=run.run_id)
             outputs[contract.name] = run.store.write(contract, table, run.part)
-    _write_figures(evaluation_file(run), figures)
+    text = json.dumps(figures, indent=1, sort_keys=True, allow_nan=False)
+    outputs["evaluation"] = run.store.put_file(evaluation_file(run), f"{text}\n".encode())
     return Outcome(
         verb="evaluate",
         run_id=run.run_id,
@@ -98,9 +98,9 @@ def judge_window(ref: RunRef) -> dict[str, Any]:
     ).to_dict()
 
 
-def evaluation_file(run: Run) -> Path:
-    """Where the figures of this run are written."""
-    return Path(run.ref.out) / "evaluation" / f"{run.part}.json"
+def evaluation_file(run: Run) -> str:
+    """Where in the store the figures of this run are."""
+    return f"evaluation/{run.part}.json"
 
 
 def _accuracy(run: Run, start: pd.Timestamp) -> _Part:
@@ -230,9 +230,3 @@ def _resample(
     if not ((frame["ts"] >= start) & (frame["ts"] < end)).any():
         return np.full((len(names), int(np.ceil((end - start) / step))), np.nan)
     return Panel.from_frame(frame, step=step, start=start, end=end).matrix(CPU, names)
-
-
-def _write_figures(path: Path, figures: dict[str, float]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(figures, indent=1, sort_keys=True, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")

@@ -5,7 +5,6 @@ here.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -52,8 +51,7 @@ def write_plan(ref: RunRef) -> dict[str, Any]:
     panel = _lately(run)
     current = workload_state(panel, planned, run.settings.prescale.capacity)
     plan = make_plan(capacity, current, as_of=run.as_of, params=run.settings.prescale.plan)
-    folder = plan_folder(run)
-    _write(folder, plan)
+    written = _write(run, plan)
     raised = {f.workload for f in plan.floors}
     return Outcome(
         verb="plan",
@@ -62,15 +60,15 @@ def write_plan(ref: RunRef) -> dict[str, Any]:
         unit="workloads",
         done=len(raised),
         skipped=_counted(plan) | _without_forecast(panel, planned),
-        outputs={"plan": str(folder / "plan.json"), "manifests": str(folder / "manifests")},
+        outputs={"plan": written, "manifests": written.removesuffix("plan.json") + "manifests"},
         figures={"floors": float(len(plan.floors)), "placeholders": float(len(plan.placeholders))},
         notes=_lines(plan),
     ).to_dict()
 
 
-def plan_folder(run: Run) -> Path:
-    """Where the plan of this run is written."""
-    return Path(run.ref.out) / "plans" / run.part
+def plan_folder(run: Run) -> str:
+    """Where in the store the plan of this run is."""
+    return f"plans/{run.part}"
 
 
 def _valid_capacity(run: Run) -> pd.DataFrame:
@@ -97,18 +95,17 @@ def _lately(run: Run) -> Panel:
     return run.panel(run.as_of - pd.Timedelta(hours, "h"), run.as_of)
 
 
-def _write(folder: Path, plan: Plan) -> None:
+def _write(run: Run, plan: Plan) -> str:
     """The plan and its manifests; everything is rendered before the first file is touched."""
-    wanted = render(plan)
+    folder = plan_folder(run)
+    wanted = {f"{folder}/manifests/{name}": text for name, text in render(plan).items()}
     text = json.dumps(plan.to_dict(), indent=1, sort_keys=True, allow_nan=False)
-    manifests = folder / "manifests"
-    manifests.mkdir(parents=True, exist_ok=True)
-    for old in manifests.glob("*.yaml"):
-        if old.name not in wanted:
-            old.unlink()
+    for old in run.store.files(f"{folder}/manifests"):
+        if old not in wanted:
+            run.store.delete_file(old)
     for name, manifest in wanted.items():
-        (manifests / name).write_text(manifest, encoding="utf-8")
-    (folder / "plan.json").write_text(text + "\n", encoding="utf-8")
+        run.store.put_file(name, manifest.encode())
+    return run.store.put_file(f"{folder}/plan.json", f"{text}\n".encode())
 
 
 def _counted(plan: Plan) -> dict[str, int]:

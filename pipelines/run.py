@@ -7,7 +7,7 @@ never receives a frame. ``as_of`` is the run's clock: nothing at or after it is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,15 +18,16 @@ from numpy.typing import NDArray
 
 from features.frames import Contract, FrameError
 from features.metrics import Catalog
-from features.panel import Panel, infer_step
+from features.panel import Panel
 from features.workloads import with_workload
-from pipelines.adapters.catalog import load_catalog
 from pipelines.adapters.files import read_samples
 from pipelines.adapters.store import Store
 from pipelines.adapters.tracking import Tracking
+from pipelines.catalogs import open_catalog
 from pipelines.errors import ConfigError, HistoryError
+from pipelines.grids import end_of, homes, panel_of_shard, usual_step
 from pipelines.moments import parse_duration, parse_time
-from pipelines.settings import CONFIG_DIR, Settings, load_settings
+from pipelines.settings import Settings, load_settings
 
 __all__ = ["Run", "RunRef", "part_name"]
 
@@ -75,15 +76,11 @@ class RunRef:
         """
         settings = load_settings(config)
         folder = out or settings.store.path
-        if "://" in folder:
-            raise ConfigError(
-                f"--out (store.path): {folder!r} is an address; the store is a local folder for now"
-            )
-        files = tuple(str(Path(f)) for f in inputs or ())
+        files = tuple(f if f.startswith("s3://") else str(Path(f)) for f in inputs or ())
         if as_of is not None:
             moment = parse_time(as_of, "--as-of")
         elif files:
-            moment = _end(with_workload(read_samples(files)))
+            moment = end_of(with_workload(read_samples(files)))
         else:
             moment = now
         return cls(config, files, folder, moment.isoformat())
@@ -106,7 +103,7 @@ class RunRef:
     def open(self) -> Run:
         """Read the configuration and the catalog; open the store."""
         settings = load_settings(self.config)
-        return Run(self, settings, _catalog(settings.source.catalog), Store(self.out))
+        return Run(self, settings, open_catalog(settings.source.catalog_name), Store(self.out))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +126,9 @@ class Run:
 
         How the work is cut into shards makes no other run of it.
         """
-        knobs = self.settings.model_dump_json(exclude={"source": {"headers"}, "shards": True})
+        knobs = self.settings.model_dump_json(
+            exclude={"source": {"headers", "password"}, "ingest": True, "shards": True}
+        )
         text = "\n".join((knobs, *self.ref.inputs, self.ref.as_of))
         return f"{part_name(self.as_of)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -150,9 +149,20 @@ class Run:
         return None if step_s is None else pd.Timedelta(step_s, "s")
 
     def tracking(self) -> Tracking:
-        """The model tracker; by default an SQLite file and a folder inside the store."""
-        root = Path(self.ref.out).resolve()
+        """The model tracker; by default an SQLite file and a folder inside the store.
+
+        Raises
+        ------
+        ConfigError
+            There is no such place inside the store.
+        """
         s = self.settings.tracking
+        if "://" in self.ref.out and not s.uri:
+            raise ConfigError(
+                f"tracking.uri: needed where the store is {self.ref.out}; MLflow's own SQLite file "
+                "cannot be in a bucket"
+            )
+        root = Path(self.ref.out).resolve()
         uri = s.uri or f"sqlite:///{root / 'mlflow.db'}"
         artifacts = None if s.uri else (root / "mlartifacts").as_uri()
         return Tracking(uri, s.experiment, s.model_prefix, artifacts)
@@ -200,14 +210,7 @@ class Run:
         HistoryError
             There is no sample, or none that is a number.
         """
-        frame = self.samples(start, end, metrics)
-        names = frame["metric"].cat.categories
-        usual = dict.fromkeys(names, self.ref.aggregate or "mean")
-        aggregates = usual | self.catalog.aggregates()
-        try:
-            panel = self._on_grid(frame, end, aggregates)
-        except FrameError as error:
-            raise HistoryError(str(error)) from error
+        panel = self._stored(start, end, metrics) or self._framed(start, end, metrics)
         panel = panel.window(end=end.floor(panel.step))
         if not panel.n_steps:
             raise HistoryError(f"the samples before {end} do not fill one step of {panel.step}")
@@ -241,29 +244,37 @@ class Run:
         frame = self.samples(start or self.history_start, self.as_of)
         workload = frame["workload"].cat.remove_unused_categories()
         shards = -(-len(workload.cat.categories) // self.settings.shards.workloads)
-        step = self.step or _usual_step(frame)
+        step = self.step or usual_step(frame)
         ref = replace(self.ref, shards=max(shards, 1), step_s=step.total_seconds())
-        homes = np.unique(_homes(workload.cat.categories, ref.shards))
-        return [replace(ref, shard=int(i)) for i in homes]
+        used = np.unique(homes(workload.cat.categories, ref.shards))
+        return [replace(ref, shard=int(i)) for i in used]
 
-    def _on_grid(
-        self, frame: pd.DataFrame, end: pd.Timestamp, aggregates: Mapping[str, str]
+    def _stored(
+        self, start: pd.Timestamp, end: pd.Timestamp, metrics: Collection[str] | None
+    ) -> Panel | None:
+        """Straight from the store's files, where they are on this run's grid."""
+        if self.ref.inputs or self.step is None:
+            return None
+
+        def mine(workloads: list[str]) -> NDArray[np.bool_]:
+            return homes(workloads, self.ref.shards) == self.ref.shard
+
+        is_cut = self.ref.shards > 1
+        return self.store.panel(metrics, start, end, self.step, mine=mine if is_cut else None)
+
+    def _framed(
+        self, start: pd.Timestamp, end: pd.Timestamp, metrics: Collection[str] | None
     ) -> Panel:
-        """The grid reaches to ``end``: who went silent before it is seen to be silent."""
-        if self.ref.shards == 1:
-            return Panel.from_frame(frame, step=self.step, end=end, aggregates=aggregates)
-        finite = frame[np.isfinite(frame["value"])]
-        if finite.empty:
-            raise FrameError(f"none of the {len(frame)} samples has a finite value")
-        step = self.step or _usual_step(frame)
-        first, last = finite["ts"].min(), end
-        homes = _homes(frame["workload"].cat.categories, self.ref.shards)
-        mine = frame[homes[frame["workload"].cat.codes.to_numpy()] == self.ref.shard]
-        if not np.isfinite(mine["value"]).any():
-            first = first.floor(step)
-            nothing = np.empty((0, int(np.ceil((last - first) / step))))
-            return Panel(mine[["workload", "metric"]][:0].astype("str"), first, step, nothing)
-        return Panel.from_frame(mine, step=step, start=first, end=last, aggregates=aggregates)
+        """By way of a frame: any samples, any grid."""
+        frame = self.samples(start, end, metrics)
+        usual = dict.fromkeys(frame["metric"].cat.categories, self.ref.aggregate or "mean")
+        try:
+            aggregates = usual | self.catalog.aggregates()
+            return panel_of_shard(
+                frame, end, self.step, aggregates, self.ref.shard, self.ref.shards
+            )
+        except FrameError as error:
+            raise HistoryError(str(error)) from error
 
 
 def part_name(moment: pd.Timestamp) -> str:
@@ -274,41 +285,3 @@ def part_name(moment: pd.Timestamp) -> str:
 def _clock_of(part: str) -> str:
     """The moment in a part's name; what follows says which shard or step it is of."""
     return part.split("-", 1)[0]
-
-
-def _homes(workloads: pd.Index, shards: int) -> NDArray[np.int64]:
-    """Each workload's shard, by its name's hash: it stays there whoever else is there."""
-    digests = (hashlib.sha256(str(w).encode()).hexdigest() for w in workloads)
-    return np.array([int(d[:8], 16) % shards for d in digests], dtype=np.int64)
-
-
-def _usual_step(frame: pd.DataFrame) -> pd.Timedelta:
-    """The resolution of all samples that are numbers."""
-    frame = frame[np.isfinite(frame["value"])]
-    ts_ms = frame["ts"].dt.as_unit("ms").astype("int64").to_numpy()
-    codes = [frame[c].cat.codes.to_numpy().astype(np.int64) for c in ("workload", "metric")]
-    series = codes[0] * len(frame["metric"].cat.categories) + codes[1]
-    order = np.lexsort((ts_ms, series))
-    series, ts_ms = series[order], ts_ms[order]
-    first = np.r_[True, (series[1:] != series[:-1]) | (ts_ms[1:] != ts_ms[:-1])][: len(order)]
-    return infer_step(series[first], ts_ms[first])
-
-
-def _end(frame: pd.DataFrame) -> pd.Timestamp:
-    """Where the samples end: with the step that holds the last one."""
-    step = _usual_step(frame)
-    return frame["ts"].max().floor(step) + step
-
-
-def _catalog(name: str) -> Catalog:
-    is_path = name.endswith((".yaml", ".yml"))
-    path = Path(name) if is_path else CONFIG_DIR / "metrics" / f"{name}.yaml"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        known = ", ".join(sorted(p.stem for p in (CONFIG_DIR / "metrics").glob("*.yaml")))
-        raise ConfigError(
-            f"source.catalog: {path} cannot be read ({error.strerror}); known: {known}, "
-            "or give the path of a .yaml file"
-        ) from None
-    return load_catalog(text, where=str(path))

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
@@ -37,9 +36,15 @@ from models.prophet import ProphetParams
 from models.replay import ReplayParams
 from models.replay_case import ReplayCaseParams
 from models.seasonal_naive import SeasonalNaiveParams
-from pipelines.adapters.prometheus import PrometheusParams
 from pipelines.errors import ConfigError
 from pipelines.report.data import ReportParams
+from pipelines.settings_outside import (
+    IngestSettings,
+    Section,
+    SourceSettings,
+    StoreSettings,
+    TrackingSettings,
+)
 
 __all__ = ["CONFIG_DIR", "Settings", "load_settings"]
 
@@ -47,69 +52,10 @@ _HERE = Path(__file__).parent
 # In a wheel the data lies inside the package; in a checkout it is the folder beside it.
 CONFIG_DIR = _HERE / "config" if (_HERE / "config").is_dir() else _HERE.parent / "config"
 
-_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 ForecasterName = Literal["seasonal_naive", "seasonal_median", "prophet"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SourceSettings(_Section):
-    """Where metrics come from."""
-
-    kind: Literal["prometheus", "files"] = "prometheus"
-    url: str = "http://127.0.0.1:9090"
-    cluster: str = "default"
-    """Name of the cluster where the series carry no ``cluster`` label."""
-    catalog: str = "prometheus"
-    """A file of config/metrics by name, or a path to one of your own."""
-    metrics: tuple[str, ...] = ()
-    """Only these metrics of the catalog; empty means all that have a query."""
-    headers: dict[str, SecretStr] = Field(default_factory=dict[str, SecretStr])
-    """Sent with every request, e.g. a tenant or a token; never shown."""
-    timeout_s: float = Field(default=60, gt=0)
-    reread_s: float = Field(default=3600, ge=0)
-    """How far back from the store's end a run reads again, for samples that came late."""
-    paths: tuple[str, ...] = ()
-    """For kind ``files``: Parquet or CSV files, or folders of them."""
-    prometheus: PrometheusParams = PrometheusParams()
-
-    @field_validator("headers")
-    @classmethod
-    def _check_headers(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
-        for name, value in headers.items():
-            text = value.get_secret_value()
-            if not (_TOKEN.fullmatch(name) and text.isascii() and text.isprintable()):
-                raise ValueError(f"{name!r} is no header that HTTP allows, or its value is none")
-        return headers
-
-    @property
-    def sent_headers(self) -> dict[str, str]:
-        """The headers in the clear, for whoever sends them."""
-        return {name: value.get_secret_value() for name, value in self.headers.items()}
-
-    @property
-    def shown(self) -> str:
-        """The address without its password."""
-        return re.sub(r"//[^@/]*@", "//…@", self.url)
-
-
-class StoreSettings(_Section):
-    """Where the tables are kept."""
-
-    path: str = "foretide-data"
-
-
-class TrackingSettings(_Section):
-    """Where models are logged; empty means an SQLite file and a folder inside the store."""
-
-    uri: str = ""
-    experiment: str = "foretide"
-    model_prefix: str = "foretide"
-
-
-class HistorySettings(_Section):
+class HistorySettings(Section):
     """How much of the past is read, and on which grid."""
 
     days: float = Field(default=28, gt=0)
@@ -117,7 +63,7 @@ class HistorySettings(_Section):
     """Length of a step; nothing means the samples' own resolution."""
 
 
-class ForecastSettings(_Section):
+class ForecastSettings(Section):
     """What is forecast, by which models, how far."""
 
     horizon_h: float = Field(default=168, gt=0)
@@ -131,7 +77,7 @@ class ForecastSettings(_Section):
     champion: ChampionParams = ChampionParams()
 
 
-class DetectSettings(_Section):
+class DetectSettings(Section):
     """What is anomalous, and what becomes an incident."""
 
     valid_for_h: float = Field(default=1, gt=0)
@@ -146,7 +92,7 @@ class DetectSettings(_Section):
     incidents: IncidentParams = IncidentParams()
 
 
-class PrescaleSettings(_Section):
+class PrescaleSettings(Section):
     """From forecasts to floors."""
 
     capacity: CapacityParams = CapacityParams()
@@ -156,13 +102,13 @@ class PrescaleSettings(_Section):
     """The pods of a replayed load that comes without any."""
 
 
-class EvaluateSettings(_Section):
+class EvaluateSettings(Section):
     """Over which time a run is held against what came."""
 
     window_days: float = Field(default=7, gt=0)
 
 
-class ShardSettings(_Section):
+class ShardSettings(Section):
     """How work is cut; results do not depend on it."""
 
     workloads: int = Field(default=500, gt=0)
@@ -181,6 +127,7 @@ class Settings(BaseSettings):
     )
 
     source: SourceSettings = SourceSettings()
+    ingest: IngestSettings = IngestSettings()
     store: StoreSettings = StoreSettings()
     tracking: TrackingSettings = TrackingSettings()
     history: HistorySettings = HistorySettings()

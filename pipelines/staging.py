@@ -6,8 +6,10 @@ also where its work is cut into other shards now.
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,8 +26,12 @@ __all__ = ["aside", "commit_tables", "keep", "staged", "tables_aside"]
 
 
 def aside(run: Run, verb: str) -> Path:
-    """The folder of what one run of a verb has written so far."""
-    return Path(run.ref.out) / f".{verb}-{run.run_id}"
+    """The folder of what one run of a verb has written so far, on this machine's disk."""
+    name = f".{verb}-{run.run_id}"
+    if "://" not in run.ref.out:
+        return Path(run.ref.out) / name
+    bucket = hashlib.sha256(run.ref.out.encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"foretide-{bucket}" / name
 
 
 @contextmanager
@@ -35,13 +41,14 @@ def staged(run: Run, verb: str) -> Generator[Path]:
     Raises
     ------
     StoreError
-        The store's folder cannot be written.
+        The folder cannot be written.
     """
-    folder, root = aside(run, verb), Path(run.ref.out)
+    folder = aside(run, verb)
+    root = folder.parent
     is_new = not root.exists()
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, mode=0o700)
     except OSError as error:
         raise StoreError(
             f"{root} cannot be written: {error.strerror}; choose another --out, or mend it"

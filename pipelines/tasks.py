@@ -32,10 +32,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Shards(Generic[R]):
-    """What came back: the results of the shards that worked, one line for each that did not."""
+    """What came back: the results of the shards that worked, the errors of those that did not."""
 
     results: tuple[R, ...]
-    failed: tuple[str, ...]
+    errors: tuple[BaseException, ...] = ()
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """One line for each shard that did not work."""
+        return tuple(f"{type(e).__name__}: {e}" for e in self.errors)
 
 
 def threads(max_workers: int = 4) -> TaskRunner[PrefectFuture[Any]]:
@@ -75,7 +80,7 @@ def run_shards(
             f"first: {type(errors[0]).__name__}: {errors[0]}"
         ) from errors[0]
     results = tuple(o for o in outcomes if not isinstance(o, BaseException))
-    return Shards(results, tuple(f"{type(e).__name__}: {e}" for e in errors))
+    return Shards(results, tuple(errors))
 
 
 def publish(result: dict[str, Any]) -> dict[str, Any]:

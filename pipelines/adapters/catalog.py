@@ -2,59 +2,61 @@
 
 ::
 
+    extends: prometheus         # optional: takes that catalog's definitions and metrics
     definitions:                # optional: names for expressions that several queries share
       errors: code=~"5.."
     metrics:
       error_ratio: {unit: ratio, role: signal, direction: up, minimum: 0, query: '…{${errors}}…'}
+      cpu_usage_cores: {query: '…'}     # what is not given stays as in the extended catalog
+      disk_used_bytes:                  # nothing: the extended catalog's metric is left out
 
 ``${errors}`` in a query or in another definition is replaced by the definition's text as it
-stands. Keys of a metric are the fields of ``features.metrics.Metric``.
+stands; definitions are put together before that, so one that is given again changes every query
+that uses it. Keys of a metric are the fields of ``features.metrics.Metric``. A query that is a
+mapping becomes JSON text: sorted keys, no blanks.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any, cast
 
-import yaml
-
 from features.metrics import Catalog, Metric
+from pipelines.adapters.catalog_text import query_text, read_yaml
 from pipelines.errors import ConfigError
 
 __all__ = ["load_catalog"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 _NUMBERS = ("minimum", "maximum", "minimum_deviation")
 _KEYS = tuple(f.name for f in fields(Metric) if f.name != "name")
+_PATH = (".yaml", ".yml")
 
 
-def load_catalog(text: str, *, where: str = "metric catalog") -> Catalog:
-    """Read and check a catalog; ``where`` names the text in errors, e.g. by its file.
+def load_catalog(
+    text: str, *, where: str = "metric catalog", read: Callable[[str], str] | None = None
+) -> Catalog:
+    """Read and check a catalog, and those that it extends.
+
+    Parameters
+    ----------
+    where : names the text in errors; a path, if ``extends`` is to be relative to it
+    read
+        Text of the catalog that ``extends`` names: a shipped catalog's name, or a path that ends
+        with ``.yaml``, made relative to the file that extends it. It may raise ``OSError``.
 
     Raises
     ------
     ConfigError
-        The text is no YAML or not of the form above: the message names the metric and the key.
+        A text is no YAML or not of the form above: the message names the file, the metric and the
+        key. An extended catalog cannot be read, or extends itself.
     """
-    try:
-        root: object = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where} is not readable as YAML: {error}") from error
-    content = _mapping(root, where)
-    unknown = sorted(content.keys() - {"definitions", "metrics"})
-    if unknown:
-        raise ConfigError(f"{where}: unknown key {unknown[0]!r}; it has definitions and metrics")
-    definitions = _mapping(content.get("definitions") or {}, f"{where}: definitions")
-    for name, body in definitions.items():
-        _text(body, f"{where}: definition {name!r}")
-    entries = _mapping(content.get("metrics"), f"{where}: metrics")
-    metrics = {
-        name: _metric(name, entry, cast("Mapping[str, str]", definitions), where)
-        for name, entry in entries.items()
-    }
+    layers = _Layers()
+    _stack(text, where, read, layers, ())
+    metrics = {name: layers.metric(name, where) for name in layers.metrics}
     for metric in metrics.values():
         if metric.limit is not None and metric.limit not in metrics:
             raise ConfigError(
@@ -64,53 +66,110 @@ def load_catalog(text: str, *, where: str = "metric catalog") -> Catalog:
     return Catalog(metrics)
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """PyYAML lets the last of two equal keys win in silence; here that is an error."""
+@dataclass
+class _Layers:
+    """Catalogs, one put over the other; of each key the outermost value."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [key.value for key, _ in node.value]
-        for key, _ in node.value:
-            if keys.count(key.value) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key {key.value!r} is there twice", key.start_mark
+    definitions: dict[str, str] = field(default_factory=dict[str, str])
+    metrics: dict[str, dict[str, object]] = field(default_factory=dict[str, dict[str, object]])
+    asked_in: dict[str, str] = field(default_factory=dict[str, str])
+    """Metric → the file that its query is from."""
+
+    def put(self, name: str, entry: object, where: str) -> None:
+        """Lay one metric's keys over what is there."""
+        here = f"{where}: metric {name!r}"
+        if not _NAME.fullmatch(name):
+            raise ConfigError(f"{here}: a name has letters, digits and _, and begins with no digit")
+        if entry is None:
+            if self.metrics.pop(name, None) is None:
+                raise ConfigError(
+                    f"{here}: it has no keys, and there is none in an extended catalog to leave "
+                    "out; write {} for a metric without keys"
                 )
-        return super().construct_mapping(node, deep)
+            return
+        below = self.metrics.setdefault(name, {})
+        for key, value in _mapping(entry, here).items():
+            if value is None and key in below:
+                del below[key]
+            else:
+                below[key] = _checked(key, value, here)
+                if key == "query":
+                    self.asked_in[name] = where
+        _metric(name, {k: v for k, v in below.items() if k != "query"}, where)
+
+    def metric(self, name: str, where: str) -> Metric:
+        """The finished entry."""
+        given = dict(self.metrics[name])
+        if "query" in given:
+            here = f"{self.asked_in[name]}: metric {name!r}"
+            given["query"] = query_text(given["query"], self.definitions, here)
+        return _metric(name, given, where)
 
 
-def _metric(name: str, entry: object, definitions: Mapping[str, str], where: str) -> Metric:
-    here = f"{where}: metric {name!r}"
-    if not _NAME.fullmatch(name):
-        raise ConfigError(f"{here}: a name has letters, digits and _, and begins with no digit")
-    given = dict(_mapping(entry if entry is not None else {}, here))
-    unknown = sorted(given.keys() - set(_KEYS))
+def _stack(
+    text: str,
+    where: str,
+    read: Callable[[str], str] | None,
+    layers: _Layers,
+    inside: tuple[str, ...],
+) -> None:
+    """Put a catalog over those that it extends, innermost first."""
+    content = _mapping(read_yaml(text, where), where)
+    unknown = sorted(content.keys() - {"extends", "definitions", "metrics"})
     if unknown:
-        raise ConfigError(f"{here}: unknown key {unknown[0]!r}; it has {', '.join(_KEYS)}")
-    for key, value in given.items():
-        if key in _NUMBERS:
-            given[key] = _number(value, f"{here}: {key}")
-        else:
-            _text(value, f"{here}: {key}")
-    if "query" in given:
-        given["query"] = _expand(str(given["query"]), definitions, here).strip()
+        raise ConfigError(
+            f"{where}: unknown key {unknown[0]!r}; it has extends, definitions and metrics"
+        )
+    if "extends" in content:
+        below = _path(content["extends"], where)
+        if below in (*inside, where):
+            chain = " > ".join((*inside, where, below))
+            raise ConfigError(f"{where}: extends: a catalog extends itself: {chain}")
+        _stack(_extended(below, where, read), below, read, layers, (*inside, where))
+    definitions = _mapping(content.get("definitions") or {}, f"{where}: definitions")
+    for name, body in definitions.items():
+        layers.definitions[name] = _text(body, f"{where}: definition {name!r}")
+    nothing = {} if "extends" in content else None
+    entries = _mapping(content.get("metrics") or nothing, f"{where}: metrics")
+    for name, entry in entries.items():
+        layers.put(name, entry, where)
+
+
+def _path(value: object, where: str) -> str:
+    """The name of a shipped catalog as it is; a path relative to the file that extends it."""
+    name = _text(value, f"{where}: extends")
+    return str(Path(where).parent / name) if name.endswith(_PATH) else name
+
+
+def _extended(name: str, where: str, read: Callable[[str], str] | None) -> str:
+    if read is None:
+        raise ConfigError(f"{where}: extends: {name!r} cannot be read from here")
+    try:
+        return read(name)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise ConfigError(
+            f"{where}: extends: {name} cannot be read ({why}); give the name of a catalog that "
+            "foretide has, or the path of a .yaml file"
+        ) from None
+
+
+def _checked(key: str, value: object, here: str) -> object:
+    """A metric's value, if it is of the key's type."""
+    if key not in _KEYS:
+        raise ConfigError(f"{here}: unknown key {key!r}; it has {', '.join(_KEYS)}")
+    if key in _NUMBERS:
+        return _number(value, f"{here}: {key}")
+    if key == "query" and isinstance(value, dict) and value:
+        return cast("object", value)
+    return _text(value, f"{here}: {key}")
+
+
+def _metric(name: str, given: Mapping[str, object], where: str) -> Metric:
     try:
         return Metric(name, **cast("dict[str, Any]", given))
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from error
-
-
-def _expand(
-    text: str, definitions: Mapping[str, str], here: str, inside: tuple[str, ...] = ()
-) -> str:
-    def body(match: re.Match[str]) -> str:
-        name = match[1]
-        if name in inside:
-            raise ConfigError(f"{here}: definition {name!r} uses itself: {' > '.join(inside)}")
-        if name not in definitions:
-            known = ", ".join(definitions) or "none"
-            raise ConfigError(f"{here}: no definition {name!r}; there are {known}")
-        return _expand(definitions[name], definitions, here, (*inside, name)).strip()
-
-    return _PLACEHOLDER.sub(body, text)
 
 
 def _mapping(value: object, here: str) -> Mapping[str, object]:
@@ -122,9 +181,10 @@ def _mapping(value: object, here: str) -> Mapping[str, object]:
     return cast("dict[str, object]", value)
 
 
-def _text(value: object, here: str) -> None:
+def _text(value: object, here: str) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ConfigError(f"{here}: expected text, got {value!r}")
+    return value
 
 
 def _number(value: object, here: str) -> float:

@@ -1,30 +1,138 @@
-"""Samples from files that a user names: Parquet or CSV, one by one or a directory of them."""
+"""Samples from files that a user names: Parquet, CSV or OpenMetrics text, on disk or in S3.
+
+A path is a file, a directory (with all below it, Hive folders such as ``date=2026-06-01`` included)
+or ``s3://BUCKET/PREFIX``. Which kind a file is, its ending says: ``.parquet``, ``.csv``, ``.om``,
+``.openmetrics``, ``.prom``, ``.txt``; text also with ``.gz``.
+
+Nothing is remembered between calls: estimating, fetching and asking again each read the files.
+Parquet is read by row groups, only those whose statistics leave room for what is asked; text is
+held whole, a file at a time.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv as pv
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from features.frames import SAMPLES, FrameError, require
+from features.frames import SAMPLES, WORKLOAD_PARTS
+from pipelines.adapters.files_find import File, S3Client, find
+from pipelines.adapters.files_table import Cut, read_cut, read_whole, rows_within
+from pipelines.adapters.series import to_chunk
+from pipelines.adapters.source import Chunk, Estimate, FetchReport, Spec, Window
 from pipelines.errors import InputError
 
-__all__ = ["read_samples"]
+__all__ = ["EVERYTHING", "FilesParams", "FilesSource", "read_samples"]
 
-_SUFFIXES = (".parquet", ".csv", ".csv.gz")
-_ZONED = re.compile(r".*\d(Z|z|[+-]\d\d(:?\d\d)?)", re.DOTALL)
-_INDEX_COLUMNS = ("", "Unnamed: 0", "index", "__index_level_0__")
-"""What pandas leaves behind when a frame is saved with its row numbers."""
+EVERYTHING = "*"
+"""A metric of this name stands for all metrics of the files."""
+
+_COLUMNS = tuple(SAMPLES.schema.names)
+_PARTS: tuple[str, ...] = WORKLOAD_PARTS
+_KEYS = (*_PARTS, "metric")
+_Seen = dict[str, set[tuple[tuple[str, str], ...]]]
 
 
-def read_samples(paths: Sequence[str | Path]) -> pa.Table:
+@dataclass(frozen=True, slots=True)
+class FilesParams:
+    """How much is held at once.
+
+    The window is cut into parts of equal length that should have ``max_rows_per_chunk`` or fewer.
+    Parquet that is not sorted or partitioned by time is read once for each part.
+    """
+
+    max_rows_per_chunk: int = 2_000_000
+
+    def __post_init__(self) -> None:
+        """Refuse what would never end."""
+        if self.max_rows_per_chunk < 1:
+            raise ValueError(
+                f"max_rows_per_chunk must be at least 1, got {self.max_rows_per_chunk}"
+            )
+
+
+class FilesSource:
+    """The samples that are in files; see ``Source``.
+
+    A metric is found by its name and needs no query; ``EVERYTHING`` is all of them in one pass.
+    ``EVERYTHING`` keeps each stamp as the file has it, since the store holds raw stamps and the
+    panel aligns them; a single metric is put on the window's grid, as other sources' samples are.
+    Duplicates and values that are no number are left out and counted; so are series, per metric.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        cluster: str,
+        s3_client: S3Client | None = None,
+        params: FilesParams | None = None,
+    ) -> None:
+        """``cluster`` is the cluster of rows that have none.
+
+        ``s3_client`` makes the boto3 client for ``s3://`` paths; by default boto3 does.
+        """
+        self._paths = tuple(paths)
+        self._fill = {"cluster": cluster, "namespace": "default", "kind": "Workload"}
+        self._s3_client = s3_client
+        self._params = params or FilesParams()
+
+    def estimate(self, spec: Spec, window: Window) -> Estimate:
+        """How many series and rows ``fetch`` would find; reads labels and stamps, and no values.
+
+        Raises
+        ------
+        InputError
+            A file is missing, malformed or no samples table.
+        SourceError
+            S3 refuses or does not answer.
+        """
+        files, cut = self._files(), self._cut(spec, window)
+        series: set[tuple[str, ...]] = set()
+        rows = 0
+        for file in files:
+            for table in read_cut(file, cut, (*_KEYS, "ts")):
+                rows += len(table)
+                keys = table.select(list(_KEYS)).group_by(list(_KEYS)).aggregate([])
+                series.update(zip(*(keys.column(c).to_pylist() for c in _KEYS), strict=True))
+        return Estimate(series=len(series), samples=rows, queries=len(files))
+
+    def fetch(self, spec: Spec, window: Window) -> Iterator[Chunk]:
+        """The samples of one metric, or of all, in the window; see ``Source``.
+
+        Raises
+        ------
+        InputError
+            A file is missing, malformed or no samples table.
+        SourceError
+            S3 refuses or does not answer.
+        """
+        files, whole = self._files(), self._cut(spec, window)
+        rows = sum(rows_within(file, whole) for file in files)
+        seen: _Seen = {}
+        for part in _parts(window, -(-rows // self._params.max_rows_per_chunk)):
+            cut = self._cut(spec, part)
+            tables = [t for file in files for t in read_cut(file, cut, _COLUMNS) if len(t)]
+            reading = FetchReport(queries=len(files))
+            yield _chunk(tables, spec, part, self._fill["cluster"], seen, reading)
+
+    def _files(self) -> list[File]:
+        return find(self._paths, self._s3_client)
+
+    def _cut(self, spec: Spec, window: Window) -> Cut:
+        name = None if spec.metric.name == EVERYTHING else spec.metric.name
+        end_ms = window.end_ms
+        if name is not None:  # the last step begins inside the window and may end outside
+            end_ms = window.last_ms + window.step_ms
+        return Cut(name, window.first_ms, end_ms, spec.select, self._fill)
+
+
+def read_samples(paths: Sequence[str | Path], *, s3_client: S3Client | None = None) -> pa.Table:
     """All samples of the files, in the order given; a directory stands for its files, by name.
 
     Unsorted and duplicate rows, NaN and Inf stay: the panel counts them. A missing value is NaN.
@@ -34,117 +142,77 @@ def read_samples(paths: Sequence[str | Path]) -> pa.Table:
     InputError
         A file is missing, empty, malformed or no samples table, or no file has a finite sample:
         the message names the file and the column.
+    SourceError
+        S3 refuses or does not answer.
     """
-    files = [file for path in paths for file in _files(Path(path))]
-    if not files:
-        raise InputError("no input file was given; name a Parquet or CSV file of samples")
-    table = pa.concat_tables([_read(file) for file in files]).unify_dictionaries()
+    files = find(paths, s3_client)
+    table = pa.concat_tables([read_whole(file) for file in files]).unify_dictionaries()
     if not np.isfinite(table.column("value").to_numpy()).any():
-        names = ", ".join(str(f) for f in files[:3]) + (", …" if len(files) > 3 else "")
+        names = ", ".join(f.name for f in files[:3]) + (", …" if len(files) > 3 else "")
         raise InputError(f"{names}: none of the {len(table)} samples has a finite value")
     return table
 
 
-def _files(path: Path) -> list[Path]:
-    if not path.exists():
-        raise InputError(f"{path}: no such file or directory")
-    if not path.is_dir():
-        if not path.name.lower().endswith(_SUFFIXES):
-            raise InputError(f"{path}: expected a file ending in {', '.join(_SUFFIXES)}")
-        return [path]
-    found = sorted(
-        f
-        for f in path.rglob("*")
-        if f.is_file()
-        and f.name.lower().endswith(_SUFFIXES)
-        and not any(part.startswith((".", "_")) for part in f.relative_to(path).parts)
-    )
-    if not found:
-        raise InputError(f"{path}: the directory holds no file ending in {', '.join(_SUFFIXES)}")
-    return found
+def _parts(window: Window, count: int) -> Iterator[Window]:
+    """The window in at most ``count`` pieces of whole steps; at least one, also of no step."""
+    steps = max(1, -(-window.steps // max(count, 1)))
+    at_ms = window.first_ms
+    while True:
+        end_ms = min(at_ms + steps * window.step_ms, window.end_ms)
+        yield Window(at_ms, end_ms, window.step_ms)
+        if end_ms >= window.end_ms:
+            return
+        at_ms = end_ms
 
 
-def _read(file: Path) -> pa.Table:
-    try:
-        if file.stat().st_size == 0:
-            raise InputError(f"{file}: the file is empty")
-        is_parquet = file.name.lower().endswith(".parquet")
-        table = pq.ParquetFile(file).read() if is_parquet else _read_csv(file)
-        drop = [c for c in table.column_names if c in _INDEX_COLUMNS]
-        table = require(table.drop_columns(drop), SAMPLES)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: cannot be read: {_one_line(error)}") from error
-    except FrameError as error:
-        raise InputError(f"{file}: {error}") from error
-    if not len(table):
-        raise InputError(f"{file}: the file has columns and no row")
-    for column in ("name", "metric"):
-        if "" in table.column(column).unique().to_pylist():
-            raise InputError(f"{file}: column {column!r} has empty values; every row needs one")
-    at = table.schema.get_field_index("value")
-    return table.set_column(at, table.schema.field(at), pc.fill_null(table.column(at), np.nan))
+def _chunk(
+    tables: list[pa.Table],
+    spec: Spec,
+    part: Window,
+    cluster: str,
+    seen: _Seen,
+    report: FetchReport,
+) -> Chunk:
+    """The rows of one part, metric by metric through the door that all sources use."""
+    if not tables:
+        return Chunk(SAMPLES.schema.empty_table(), part, report)
+    table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+    # a grid of 1 ms is every stamp as it is
+    grid = replace(part, step_ms=1) if spec.metric.name == EVERYTHING else part
+    series, row = _series(table)
+    order = np.argsort(row, kind="stable")
+    ts_ms = table.column("ts").cast(pa.int64()).to_numpy()[order]
+    value = table.column("value").to_numpy()[order]
+    lengths = np.bincount(row, minlength=len(series))
+    ends = np.concatenate([[0], lengths.cumsum()])
+    chunks: list[Chunk] = []
+    for metric, one in groupby(range(len(series)), key=lambda i: series[i][-1]):
+        which = list(one)
+        labels = [dict(zip(_PARTS, series[i], strict=False)) for i in which]
+        rows = slice(ends[which[0]], ends[which[-1] + 1])
+        known = seen.setdefault(metric, set())
+        chunks.append(
+            to_chunk(
+                metric, cluster, grid, labels, lengths[which], ts_ms[rows], value[rows],
+                seen=known, report=FetchReport(), select=spec.select,
+            )
+        )  # fmt: skip
+    counted = sum((c.report for c in chunks), report)
+    return Chunk(pa.concat_tables([c.samples for c in chunks]), part, counted)
 
 
-def _read_csv(file: Path) -> pa.Table:
-    """Everything as text first, so that an error can name the row of a stamp or a value."""
-    with pv.open_csv(file) as head:
-        columns = head.schema.names
-    options = pv.ConvertOptions(
-        column_types={
-            c: pa.string() if c == "value" else pa.dictionary(pa.int32(), pa.string())
-            for c in columns
-        },
-        strings_can_be_null=False,
-    )
-    table = pv.read_csv(file, convert_options=options)
-    for name, convert in (("ts", _stamps), ("value", _numbers)):
-        if name in table.column_names:
-            at = table.schema.get_field_index(name)
-            table = table.set_column(at, name, convert(table.column(name), file))
-    return table
-
-
-def _stamps(column: pa.ChunkedArray, file: Path) -> pa.ChunkedArray:
-    """ISO-8601 text to UTC; each distinct stamp is read once, since series share them."""
-    unified = column.unify_dictionaries()
-    texts = pd.Series(
-        unified.chunk(0).dictionary.to_pylist() if unified.num_chunks else [], dtype=str
-    )
-    naive = [t for t in texts if not _ZONED.fullmatch(t)]
-    if naive:
-        raise InputError(
-            f"{file}: column 'ts' has {naive[0]!r}: expected ISO-8601 with a time zone, such as "
-            "2026-06-01T09:00:00Z or 2026-06-01T11:00:00+02:00; add the zone that the stamps are in"
-        )
-    try:
-        stamps = pd.DatetimeIndex(pd.to_datetime(texts, format="ISO8601", utc=True))
-    except (ValueError, pd.errors.OutOfBoundsDatetime) as error:
-        raise InputError(
-            f"{file}: column 'ts' holds no ISO-8601 stamps: {_one_line(error)}"
-        ) from error
-    read = pa.array(stamps.as_unit("ms").asi8).cast(SAMPLES.schema.field("ts").type)
-    return pa.chunked_array([read.take(c.indices) for c in unified.chunks], type=read.type)
-
-
-def _numbers(column: pa.ChunkedArray, file: Path) -> pa.ChunkedArray:
-    """Text to double; empty is NaN, and NaN and ±Inf may be written as anyone writes them."""
-    text = pc.call_function("utf8_trim_whitespace", [column])
-    text = pc.call_function("utf8_ltrim", [text], pc.TrimOptions("+"))
-    text = pc.call_function("if_else", [pc.call_function("equal", [text, ""]), "nan", text])
-    try:
-        return pc.cast(text, pa.float64())
-    except pa.ArrowInvalid:
-        pass
-    for row, item in enumerate(text.to_pylist(), start=1):
-        try:
-            float(item)
-        except ValueError as error:
-            raise InputError(
-                f"{file}: column 'value' of data row {row} has {item!r}: expected a number, "
-                "or nothing where nothing was measured"
-            ) from error
-    return pa.chunked_array([[float(item) for item in text.to_pylist()]])
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def _series(table: pa.Table) -> tuple[list[tuple[str, ...]], NDArray[np.int64]]:
+    """The series of a table, those of a metric together; which of them each row is, (n_rows,)."""
+    code = np.zeros(len(table), np.int64)
+    columns: list[NDArray[np.int32]] = []
+    names: list[list[str]] = []
+    for label in ("metric", *_PARTS):
+        column = table.column(label).combine_chunks()
+        one = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+        names.append(one.dictionary.to_pylist())
+        columns.append(one.indices.to_numpy())
+        # kept dense, so that the product never overflows
+        code = np.unique(code * len(names[-1]) + columns[-1], return_inverse=True)[1]
+    firsts = np.unique(code, return_index=True)[1]
+    keys = [tuple(names[i][columns[i][at]] for i in range(len(names))) for at in firsts.tolist()]
+    return [(*key[1:], key[0]) for key in keys], code

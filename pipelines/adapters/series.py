@@ -8,7 +8,6 @@ stamp the last is kept.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +16,14 @@ from numpy.typing import NDArray
 from features.frames import SAMPLES, WORKLOAD_PARTS
 from pipelines.adapters.source import Chunk, FetchReport, Window, shorten
 
-__all__ = ["Labels", "to_chunk"]
+__all__ = ["NO_LABEL", "LabelSet", "Labels", "label_set", "to_chunk"]
 
 Labels = Mapping[str, str]
-_NO_LABEL = {"namespace": "default", "kind": "Workload"}
+LabelSet = tuple[tuple[str, str], ...]
+NO_LABEL = {"namespace": "default", "kind": "Workload"}
+"""What a series without that label counts as; the cluster is the source's own."""
+_NAMELESS, _UNWANTED = -1, -2
+_EVERYTHING: Mapping[str, tuple[str, ...]] = {}
 
 
 def to_chunk(
@@ -32,8 +35,9 @@ def to_chunk(
     ts_ms: NDArray[np.int64],
     value: NDArray[np.float64],
     *,
-    seen: set[tuple[tuple[str, str], ...]],
+    seen: set[LabelSet],
     report: FetchReport,
+    select: Mapping[str, tuple[str, ...]] = _EVERYTHING,
 ) -> Chunk:
     """Put the series of one answer into a chunk.
 
@@ -46,59 +50,76 @@ def to_chunk(
     ts_ms, value : all series' samples one after the other, (n_samples,)
     seen : label sets that earlier answers had; gets this answer's
     report : what was counted before; this answer's counts are added
+    select : as in ``Spec``; series of workloads outside are counted and left out
     """
-    keys = [tuple(sorted(one.items())) for one in labels]
-    fresh = [i for i, key in enumerate(keys) if key not in seen]
-    seen.update(keys)
-    named = np.array([bool(one.get("name")) for one in labels], dtype=bool)
-    codes, workloads = _identify(labels, named, cluster)
-    row = np.repeat(codes, lengths)
-    if not named.all():
+    codes, workloads = _identify(labels, cluster, select)
+    row, series = (
+        np.repeat(codes, lengths),
+        np.repeat(np.arange(len(codes), dtype=np.int32), lengths),
+    )
+    if (codes < 0).any():
         keep = row >= 0
-        row, ts_ms, value = row[keep], ts_ms[keep], value[keep]
+        row, series, ts_ms, value = row[keep], series[keep], ts_ms[keep], value[keep]
 
     stamp = ts_ms // window.step_ms * window.step_ms
     inside = (stamp >= window.first_ms) & (stamp < window.end_ms)
     finite = np.isfinite(value)
     kept = np.flatnonzero(inside & finite)
-    backwards = (row[1:] == row[:-1]) & (ts_ms[1:] < ts_ms[:-1])
     unique = _last_of_each(kept, row, stamp, ts_ms)
-    nameless = [labels[i] for i in fresh if not named[i]]
     counted = FetchReport(
-        series=len(fresh),
         samples=len(unique),
         dropped_not_finite=int((inside & ~finite).sum()),
         duplicates=len(kept) - len(unique),
-        out_of_order=0 if len(workloads) < int(named.sum()) else int(backwards.sum()),
+        out_of_order=int(((series[1:] == series[:-1]) & (ts_ms[1:] < ts_ms[:-1])).sum()),
         outside_window=int((~inside).sum()),
         off_grid=int((stamp[kept] != ts_ms[kept]).sum()),
-        unlabelled=len(nameless),
-        warnings=_warned(metric, nameless),
     )
     samples = _table(metric, workloads, row[unique], stamp[unique], value[unique])
-    return Chunk(samples, window, replace(report) + counted)
+    return Chunk(samples, window, report + _count(metric, labels, codes, seen) + counted)
 
 
-def _warned(metric: str, nameless: Sequence[Labels]) -> tuple[str, ...]:
-    if not nameless:
-        return ()
-    example = shorten(str(dict(nameless[0])))
-    return (f"{metric}: {len(nameless)} series without a `name` label left out, e.g. {example}",)
+def label_set(labels: Labels) -> LabelSet:
+    """What says that two series are one."""
+    return tuple(sorted(labels.items()))
+
+
+def _count(
+    metric: str, labels: Sequence[Labels], codes: NDArray[np.int32], seen: set[LabelSet]
+) -> FetchReport:
+    """The series that were not there before, and why some of them are left out."""
+    keys = [label_set(one) for one in labels]
+    first = {key: i for i, key in reversed(list(enumerate(keys))) if key not in seen}
+    seen.update(keys)
+    nameless = sorted(i for i in first.values() if codes[i] == _NAMELESS)
+    warnings: tuple[str, ...] = ()
+    if nameless:
+        what = f"{len(nameless)} series without a `name` label left out"
+        warnings = (f"{metric}: {what}, e.g. {shorten(str(dict(labels[nameless[0]])))}",)
+    return FetchReport(
+        series=len(first),
+        unlabelled=len(nameless),
+        outside_selection=sum(int(codes[i] == _UNWANTED) for i in first.values()),
+        warnings=warnings,
+    )
 
 
 def _identify(
-    labels: Sequence[Labels], named: NDArray[np.bool_], cluster: str
+    labels: Sequence[Labels], cluster: str, select: Mapping[str, tuple[str, ...]]
 ) -> tuple[NDArray[np.int32], list[tuple[str, ...]]]:
-    """Each series' workload: codes (n_series,), -1 for who has none, into the list of labels."""
+    """Each series' workload: codes (n_series,) into the list, or why it has none."""
     index: dict[tuple[str, ...], int] = {}
-    fill = {"cluster": cluster, **_NO_LABEL}
-    codes = [
-        index.setdefault(tuple(one.get(p) or fill.get(p, "") for p in WORKLOAD_PARTS), len(index))
-        if has_name
-        else -1
-        for one, has_name in zip(labels, named, strict=True)
-    ]
-    return np.array(codes, dtype=np.int32), list(index)
+    fill = {"cluster": cluster, **NO_LABEL}
+    wanted = [(WORKLOAD_PARTS.index(part), frozenset(values)) for part, values in select.items()]
+
+    def code(one: Labels) -> int:
+        if not one.get("name"):
+            return _NAMELESS
+        workload = tuple(one.get(p) or fill.get(p, "") for p in WORKLOAD_PARTS)
+        if not all(workload[at] in values for at, values in wanted):
+            return _UNWANTED
+        return index.setdefault(workload, len(index))
+
+    return np.array([code(one) for one in labels], dtype=np.int32), list(index)
 
 
 def _last_of_each(

@@ -93,6 +93,10 @@ class FetchReport:
     out_of_order: int = 0
     """Samples that came after a younger one of their series; they are sorted in."""
     outside_window: int = 0
+    outside_selection: int = 0
+    """Series that the selection did not ask for and that came all the same; left out."""
+    out_of_range: int = 0
+    """Values that the catalog says cannot be true; left out."""
     off_grid: int = 0
     """Samples between two stamps of the grid; kept at the stamp before them."""
     unlabelled: int = 0

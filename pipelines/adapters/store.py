@@ -1,39 +1,61 @@
-"""The Parquet store: one directory a table, one file a day (samples) or a run (all else).
+"""The Parquet store: one folder a table, one file a day (samples) or a run (all else).
 
 ::
 
     ROOT/samples/date=2026-06-01/samples.parquet     merged: the latest write of a key wins
+    ROOT/samples/_coverage/….json                    what was pulled, for the next pull
     ROOT/forecasts/20260601T000000Z.parquet          replaced when the run is repeated
 
-Every file is written aside and renamed, so that a reader sees the old table or the new one and a
-crash leaves at worst a hidden ``.tmp`` file that nobody reads. One writer at a time: two that merge
-the same day would each miss the other's rows. Labels are data; only dates and checked part names
-become paths.
+The root is a local folder or ``s3://BUCKET/PREFIX``. Every file is replaced as a whole, so that a
+reader sees the old one or the new one; whoever merges into a day reads and replaces it as if alone,
+so that two writers at once lose nothing; a writer that is killed leaves at worst a hidden file that
+nobody reads. Labels are data; only dates and checked part names become paths.
+
+A day of samples is one file by construction. Parts of runs are not joined: their clocks are in
+their names, a run reads those up to its own clock and replaces those at its own clock, and plain
+files offer no moment in which many of them become one for every reader. Retention bounds them.
 """
 
 from __future__ import annotations
 
-import re
-import uuid
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.fs as pafs
-import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from features.frames import SAMPLES, Contract, FrameError, conform, require
-from pipelines.adapters.store_samples import canonical, inside, millis
+from features.frames import SAMPLES, Contract, FrameError, conform
+from features.panel import Panel
+from pipelines.adapters.coverage import Coverage, CoverageKey, Spans, normal
+from pipelines.adapters.objects import Objects, open_objects, steady
+from pipelines.adapters.samples_panel import panel_of
+from pipelines.adapters.store_clean import CleanReport, clean
+from pipelines.adapters.store_coverage import add_coverage, read_coverage
+from pipelines.adapters.store_days import (
+    Day,
+    bound,
+    bound_or_none,
+    days_of,
+    each,
+    newest_ms,
+    one_line,
+    opened_days,
+    read_window,
+)
+from pipelines.adapters.store_merge import WriteReport, merge_spools, merge_table
+from pipelines.adapters.store_parts import (
+    document_file,
+    load_part,
+    part_file,
+    part_names,
+    save_part,
+)
 from pipelines.errors import StoreError
 
 __all__ = ["Store", "WriteReport"]
 
-_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_DAY = re.compile(r"date=(\d{4}-\d{2}-\d{2})")
-_DAY_MS = 86_400_000
 _WRITTEN_BY = {
     "samples": "ingest",
     "scores": "score",
@@ -46,34 +68,19 @@ _WRITTEN_BY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class WriteReport:
-    """What became of the rows given: ``rows = duplicates + replaced + added``."""
-
-    rows: int = 0
-    duplicates: int = 0
-    """Rows that a later row of the same write overrode."""
-    replaced: int = 0
-    added: int = 0
-    files: tuple[str, ...] = ()
-
-
 class Store:
-    """Tables under one root: a local path, or a URI that pyarrow.fs knows."""
+    """Tables under one root: a local folder, ``file://`` or ``s3://BUCKET/PREFIX``.
 
-    def __init__(self, root: str | Path) -> None:
+    Every method raises ``StoreError`` where the root cannot be reached, read or written.
+    """
+
+    def __init__(self, root: str | Path, objects: Objects | None = None) -> None:
         """Open a store; nothing is made before the first write."""
-        self.root = str(root)
-        try:
-            if "://" in self.root:
-                self._fs, self._base = pafs.FileSystem.from_uri(self.root)
-            else:
-                self._fs, self._base = pafs.LocalFileSystem(), str(Path(root).absolute())
-        except (pa.ArrowException, OSError) as error:
-            raise StoreError(f"{self.root} is no store's address: {_one_line(error)}") from error
+        self._objects = objects or open_objects(root)
+        self.root = self._objects.root
 
     def write_samples(self, samples: pa.Table | pd.DataFrame) -> WriteReport:
-        """Merge samples into their UTC days, sorted by workload, metric, ts.
+        """Merge samples into their UTC days, sorted by metric, workload, ts.
 
         Writing the same samples again leaves every file as it was, byte for byte.
 
@@ -82,23 +89,19 @@ class Store:
         StoreError
             The table breaks the contract, or a file cannot be read or written.
         """
-        table = self._conformed(samples, SAMPLES)
-        day = millis(table) // _DAY_MS
-        report = WriteReport(rows=len(table))
-        for one in np.unique(day):
-            fresh, duplicates = canonical(table.take(np.flatnonzero(day == one)))
-            path = f"{self._base}/samples/date={np.datetime64(int(one), 'D')}/samples.parquet"
-            before = self._load(path, SAMPLES) if self._exists(path) else fresh.slice(0, 0)
-            merged, replaced = canonical(pa.concat_tables([before, fresh]))
-            self._save(merged, path)
-            report = WriteReport(
-                report.rows,
-                report.duplicates + duplicates,
-                report.replaced + replaced,
-                report.added + len(fresh) - replaced,
-                (*report.files, path),
-            )
-        return report
+        return merge_table(self._objects, self._conformed(samples, SAMPLES))
+
+    def merge(self, spools: Sequence[Path]) -> WriteReport:
+        """Merge Arrow IPC files of samples, as ``write_samples`` would the rows of all of them.
+
+        A metric of a day is in memory at a time.
+
+        Raises
+        ------
+        StoreError
+            A spool is damaged or breaks the contract, or a file cannot be read or written.
+        """
+        return merge_spools(self._objects, spools)
 
     def read_samples(
         self,
@@ -106,31 +109,70 @@ class Store:
         end: pd.Timestamp | None = None,
         metrics: Iterable[str] | None = None,
     ) -> pa.Table:
-        """Samples of ``[start, end)``, by day, in each day by workload, metric, ts.
+        """Samples of ``[start, end)``, by day, in each day by metric, workload, ts.
 
-        Only the days that the window touches are opened.
+        Only the days that the window touches are opened, and of them only what the metrics need.
 
         Raises
         ------
         StoreError
             There are no samples at all, or a file cannot be read.
         """
-        days = self._days()
-        if not days:
+        lo, hi = bound_or_none(start, "start"), bound_or_none(end, "end")
+        wanted = None if metrics is None else set(metrics)
+        parts = read_window(self._objects, lo, hi, wanted)
+        if not parts and not self.days():
             raise self._missing(SAMPLES)
-        lo, hi = _bound(start, "start"), _bound(end, "end")
-        wanted = None if metrics is None else list(metrics)
-        parts = [
-            inside(self._load(path, SAMPLES), lo, hi, wanted)
-            for day_ms, path in days
-            if (lo is None or day_ms + _DAY_MS > lo) and (hi is None or day_ms < hi)
-        ]
-        return self._joined(parts, SAMPLES)
+        return _joined(parts, SAMPLES)
+
+    def panel(
+        self,
+        metrics: Collection[str] | None,
+        start: pd.Timestamp,
+        end: pd.Timestamp,
+        step: pd.Timedelta,
+        mine: Callable[[list[str]], NDArray[np.bool_]] | None = None,
+    ) -> Panel | None:
+        """The samples of ``[start, end)`` on a grid, without a frame on the way; see ``panel_of``.
+
+        None where only ``Panel.from_frame`` of ``read_samples`` can tell.
+        """
+        lo, hi = bound_or_none(start, "start"), bound_or_none(end, "end")
+
+        def read() -> Panel | None:
+            with opened_days(self._objects, lo, hi) as days:
+                return panel_of(days, metrics, start, end, step, mine=mine)
+
+        try:
+            return steady(read)
+        except (pa.ArrowException, OSError, FrameError) as error:
+            raise StoreError(f"{self.root}: samples cannot be read: {one_line(error)}") from error
+
+    def days(self) -> list[Day]:
+        """Date and size of each day there is, in order."""
+        return days_of(self._objects)
+
+    def newest(self, before: pd.Timestamp | None = None) -> pd.Timestamp | None:
+        """The newest sample's stamp, of those before a moment; from a footer where that tells."""
+        found = newest_ms(self._objects, bound_or_none(before, "before"))
+        return None if found is None else pd.Timestamp(found, unit="ms", tz="UTC")
+
+    def coverage(self, key: CoverageKey) -> Coverage:
+        """What was pulled so far."""
+        return read_coverage(self._objects, key)
+
+    def cover(self, key: CoverageKey, spans: Spans, days: Iterable[str]) -> None:
+        """Add to what was pulled; call it when the samples are in the store.
+
+        ``spans`` are Unix milliseconds ``[start, end)``; ``days`` the dates that samples were
+        written into.
+        """
+        add_coverage(self._objects, key, Coverage(normal(spans), tuple(sorted(days))))
 
     def write(self, contract: Contract, table: pa.Table | pd.DataFrame, part: str) -> str:
         """Write one run's table as ``NAME/PART.parquet``, replacing what the same run wrote before.
 
-        Returns the file's path.
+        Returns the file's path or address.
 
         Raises
         ------
@@ -139,9 +181,9 @@ class Store:
         """
         if contract is SAMPLES:
             raise StoreError("samples are merged by day; use write_samples")
-        path = self._part_path(contract, part)
-        self._save(self._conformed(table, contract), path)
-        return path
+        file = part_file(contract, part)
+        save_part(self._objects, file, self._conformed(table, contract))
+        return self._objects.where(file)
 
     def read(
         self, contract: Contract, part: str | None = None, *, latest: bool = False
@@ -159,13 +201,15 @@ class Store:
         chosen = there[-1:] if latest else there
         if part is not None:
             chosen = [p for p in there if p == part]
-        if not chosen:
+        files = [part_file(contract, p) for p in chosen]
+        tables = each(self._objects, lambda file: load_part(self._objects, file, contract), files)
+        found = [table for table in tables if table is not None]
+        if not found:
             raise self._missing(contract, part)
-        tables = [self._load(self._part_path(contract, p), contract) for p in chosen]
-        return self._joined(tables, contract)
+        return _joined(found, contract)
 
     def adopt(self, contract: Contract, aside: Store, *, replacing: Iterable[str]) -> list[str]:
-        """Move all parts of a table here from a store on the same file system; gives their paths.
+        """Move all parts of a table here from a local store; gives their paths or addresses.
 
         The parts named in ``replacing`` that are not written anew go away.
 
@@ -175,82 +219,69 @@ class Store:
             A file cannot be moved or deleted.
         """
         parts = aside.parts(contract)
-        try:
-            self._fs.create_dir(f"{self._base}/{contract.name}", recursive=True)
-            for part in parts:
-                self._fs.move(aside._part_path(contract, part), self._part_path(contract, part))
-            for part in set(replacing) - set(parts):
-                self._fs.delete_file(self._part_path(contract, part))
-        except (pa.ArrowException, OSError) as error:
-            raise StoreError(
-                f"{self.root}: {contract.name} cannot be written: {_one_line(error)}"
-            ) from error
-        return [self._part_path(contract, part) for part in parts]
+        files = [part_file(contract, part) for part in parts]
+        for file in files:
+            self._objects.put(file, Path(aside._objects.where(file)))
+        for part in set(replacing) - set(parts):
+            self._objects.delete(part_file(contract, part))
+        for file in files:
+            aside._objects.delete(file)
+        return [self._objects.where(file) for file in files]
 
     def parts(self, contract: Contract) -> list[str]:
         """Names of the parts that were written, sorted: run stamps sort by time."""
-        return sorted(
-            info.base_name.removesuffix(".parquet")
-            for info in self._list(f"{self._base}/{contract.name}")
-            if info.type == pafs.FileType.File
-            and info.base_name.endswith(".parquet")
-            and _PART.fullmatch(info.base_name.removesuffix(".parquet"))
-        )
+        return part_names(self._objects, contract)
 
-    def _days(self) -> list[tuple[int, str]]:
-        """Left edge (ms) and file of every day there is, in order."""
-        days: list[tuple[int, str]] = []
-        for info in self._list(f"{self._base}/samples"):
-            match = _DAY.fullmatch(info.base_name)
-            path = f"{info.path}/samples.parquet"
-            if match and self._exists(path):
-                days.append((int(np.datetime64(match[1], "ms").astype(np.int64)), path))
-        return sorted(days)
+    def put_file(self, name: str, data: bytes) -> str:
+        """Replace a small document beside the tables, such as ``report.html``; gives its path.
 
-    def _list(self, directory: str) -> list[pafs.FileInfo]:
-        try:
-            return self._fs.get_file_info(pafs.FileSelector(directory, allow_not_found=True))
-        except (pa.ArrowException, OSError) as error:
-            raise StoreError(f"{directory} cannot be listed: {_one_line(error)}") from error
+        Raises
+        ------
+        StoreError
+            The name is no plain relative path, or lies in a table.
+        """
+        self._objects.put(document_file(name), data)
+        return self._objects.where(name)
 
-    def _exists(self, path: str) -> bool:
-        return self._fs.get_file_info(path).type == pafs.FileType.File
+    def get_file(self, name: str) -> bytes | None:
+        """A document's bytes; nothing where there is none."""
 
-    def _part_path(self, contract: Contract, part: str) -> str:
-        if not _PART.fullmatch(part):
-            raise StoreError(
-                f"{contract.name}: {part!r} is no part name; expected letters, digits, '.', '_' "
-                "and '-', beginning with a letter or digit, such as 20260601T000000Z"
-            )
-        return f"{self._base}/{contract.name}/{part}.parquet"
+        def read() -> bytes | None:
+            with self._objects.open(document_file(name)) as file:
+                return None if file is None else file.read()
+
+        return steady(read)
+
+    def files(self, folder: str) -> list[str]:
+        """Names of the documents below a folder, sorted."""
+        return [stat.name for stat in self._objects.list(f"{folder.rstrip('/')}/")]
+
+    def delete_file(self, name: str) -> None:
+        """Remove a document; nothing happens where there is none."""
+        self._objects.delete(document_file(name))
+
+    def clean(
+        self, as_of: pd.Timestamp, keep_days: float, tables: Iterable[Contract]
+    ) -> CleanReport:
+        """Retention: remove what is older than ``as_of - keep_days``, and nothing else.
+
+        Of samples whole UTC days, of other tables the parts of runs whose clock is older; and what
+        writers that were killed more than a day before ``as_of`` have left behind.
+
+        Raises
+        ------
+        ValueError
+            ``keep_days`` is under 1, or ``as_of`` has no time zone.
+        """
+        if not keep_days >= 1:
+            raise ValueError(f"keep_days must be at least 1, got {keep_days}")
+        return clean(self._objects, bound(as_of, "as_of"), keep_days, tables)
 
     def _conformed(self, table: pa.Table | pd.DataFrame, contract: Contract) -> pa.Table:
         try:
             return conform(table, contract)
         except FrameError as error:
             raise StoreError(f"refused to write to {self.root}: {error}") from error
-
-    def _load(self, path: str, contract: Contract) -> pa.Table:
-        try:
-            with self._fs.open_input_file(path) as file:
-                return require(pq.ParquetFile(file).read(), contract)
-        except (pa.ArrowException, OSError, FrameError) as error:
-            raise StoreError(f"{path} cannot be read: {_one_line(error)}") from error
-
-    def _save(self, table: pa.Table, path: str) -> None:
-        directory, _, name = path.rpartition("/")
-        aside = f"{directory}/.{name}.{uuid.uuid4().hex}.tmp"
-        try:
-            self._fs.create_dir(directory, recursive=True)
-            try:
-                _write_parquet(table, aside, self._fs)
-                self._fs.move(aside, path)
-            except BaseException:
-                if self._exists(aside):
-                    self._fs.delete_file(aside)
-                raise
-        except (pa.ArrowException, OSError) as error:
-            raise StoreError(f"{path} cannot be written: {_one_line(error)}") from error
 
     def _missing(self, contract: Contract, part: str | None = None) -> StoreError:
         verb = _WRITTEN_BY.get(contract.name)
@@ -259,37 +290,8 @@ class Store:
             f"no {what} in {self.root}" + (f"; run `foretide {verb}` first" if verb else "")
         )
 
-    def _joined(self, tables: Sequence[pa.Table], contract: Contract) -> pa.Table:
-        if not tables:
-            schema = contract.schema.with_metadata(contract.metadata())
-            return schema.empty_table()
-        return pa.concat_tables(tables, promote_options="default").unify_dictionaries()
 
-
-def _write_parquet(table: pa.Table, path: str, fs: pafs.FileSystem) -> None:
-    doubles = [f.name for f in table.schema if pa.types.is_floating(f.type)]
-    stamps = [f.name for f in table.schema if pa.types.is_timestamp(f.type)]
-    labels = [f.name for f in table.schema if pa.types.is_dictionary(f.type)]
-    pq.write_table(
-        table,
-        path,
-        filesystem=fs,
-        compression="zstd",
-        use_dictionary=labels,  # pyright: ignore[reportArgumentType] - a list is right
-        column_encoding={
-            **dict.fromkeys(doubles, "BYTE_STREAM_SPLIT"),
-            **dict.fromkeys(stamps, "DELTA_BINARY_PACKED"),
-        },
-    )
-
-
-def _bound(at: pd.Timestamp | None, key: str) -> int | None:
-    if at is None:
-        return None
-    if at.tz is None:
-        raise ValueError(f"{key} must have a time zone, got {at}")
-    return -(-int(at.value) // 10**6)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def _joined(tables: Sequence[pa.Table], contract: Contract) -> pa.Table:
+    if not tables:
+        return contract.schema.with_metadata(contract.metadata()).empty_table()
+    return pa.concat_tables(tables, promote_options="default").unify_dictionaries()

@@ -13,11 +13,14 @@ __all__ = ["STEPS"]
 
 @click.command()
 @options(inputs=False)
-@click.option("--start", help="Pull from here on, instead of from where the store ends.")
+@click.option("--start", help="Back-fill from here on, instead of from history.days before now.")
+@click.option("--again", is_flag=True, help="Pull also what the store has already.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be pulled, and its price.")
 def ingest(as_json: bool, **parameters: Any) -> None:
-    """Pull metrics into the store.
+    """Pull into the store what it lacks, saying first how much that is and what it costs.
 
     \b
+    foretide ingest --config config/foretide.yaml --dry-run
     foretide ingest --config config/foretide.yaml
     """
     from pipelines.ingest import ingest as flow

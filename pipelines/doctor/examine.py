@@ -7,18 +7,16 @@ than minutes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from pathlib import Path
 
 import httpx
 import pandas as pd
 
 from features.frames import CAPACITY, FORECASTS, SCORES
-from features.metrics import Catalog, Metric
-from pipelines.adapters.prometheus import PrometheusSource
+from features.metrics import Catalog
 from pipelines.adapters.store import Store
 from pipelines.doctor.check import Check
-from pipelines.doctor.network import ask_metrics, check_http, check_source, judge_metrics
+from pipelines.doctor.network import check_http
+from pipelines.doctor.origin import check_origin
 from pipelines.doctor.state import check_models, check_samples, check_store, check_table
 from pipelines.errors import ConfigError, StoreError
 from pipelines.run import Run, RunRef
@@ -26,8 +24,6 @@ from pipelines.settings import Settings, SourceSettings, load_settings
 
 __all__ = ["examine"]
 
-_STEP = pd.Timedelta(300, "s")
-_QUERY_S = 30.0
 _HEALTH_S = 5.0
 _NOT_SETTINGS = frozenset({"FORETIDE_HOME"})
 """Variables of config/prefect.yaml."""
@@ -73,7 +69,7 @@ def examine(
     except ConfigError as error:
         run = Run(ref, settings, Catalog({}), store)
         yield Check("catalog", "fail", str(error), "correct it; its metrics were not asked")
-    yield from _source(run, now, transport)
+    yield from check_origin(run, now, transport)
     yield check_store(store)
     yield from _tables(run)
     with httpx.Client(timeout=_HEALTH_S, transport=transport) as client:
@@ -102,26 +98,20 @@ def check_configuration(config: str | None, environ: Mapping[str, str]) -> Check
 def check_catalog(catalog: Catalog, source: SourceSettings) -> Check:
     """How many of the catalog's metrics can be asked for."""
     askable = [m.name for m in catalog.metrics.values() if m.query]
-    detail = f"{source.catalog!r} has {len(catalog.metrics)} metrics, {len(askable)} with a query"
+    detail = (
+        f"{source.catalog_name!r} has {len(catalog.metrics)} metrics, {len(askable)} with a query"
+    )
     if source.kind == "files":
         return Check("catalog", "ok", detail)
     unknown = [m for m in source.metrics if m not in askable]
     if unknown:
-        detail = f"source.metrics names {', '.join(unknown)}, and no query in {source.catalog!r}"
+        detail = (
+            f"source.metrics names {', '.join(unknown)}, and no query in {source.catalog_name!r}"
+        )
         return Check("catalog", "fail", detail, f"it has {', '.join(askable)}")
     if not askable:
         return Check("catalog", "fail", detail, "give its metrics queries")
     return Check("catalog", "ok", detail)
-
-
-def check_files(source: SourceSettings) -> Check:
-    """Whether the files that stand in for a source are there."""
-    if not source.paths:
-        return Check("source", "fail", "source.kind is 'files' and names none", "set source.paths")
-    gone = [p for p in source.paths if not Path(p).exists()]
-    if gone:
-        return Check("source", "fail", f"{', '.join(gone)}: no such file", "correct source.paths")
-    return Check("source", "ok", f"{len(source.paths)} files or folders of samples")
 
 
 def check_prefect(client: httpx.Client, url: str | None) -> Check:
@@ -129,37 +119,6 @@ def check_prefect(client: httpx.Client, url: str | None) -> Check:
     if not url:
         return Check("prefect", "ok", "not used: PREFECT_API_URL is not set")
     return check_http(client, "prefect", url, "PREFECT_API_URL")
-
-
-def _source(run: Run, now: pd.Timestamp, transport: httpx.BaseTransport | None) -> Iterator[Check]:
-    source = run.settings.source
-    if source.kind == "files":
-        yield check_files(source)
-        return
-    timeout_s = min(source.timeout_s, _QUERY_S)
-    try:
-        client = httpx.Client(
-            base_url=source.url, headers=source.sent_headers, timeout=timeout_s, transport=transport
-        )
-    except httpx.InvalidURL as error:
-        yield Check("source", "fail", f"source.url: {error}", "correct source.url")
-        return
-    with client:
-        reached = check_source(client, now)
-        yield reached
-        metrics = _asked(run)
-        if reached.status == "fail" or not metrics:
-            return
-        once = PrometheusSource(
-            client, cluster=source.cluster, params=replace(source.prometheus, attempts=1)
-        )
-        seen = ask_metrics(once, metrics, run.as_of, run.step or _STEP)
-        yield from judge_metrics(seen, source.catalog)
-
-
-def _asked(run: Run) -> list[Metric]:
-    wanted = run.settings.source.metrics
-    return [m for m in run.catalog.metrics.values() if m.query and (not wanted or m.name in wanted)]
 
 
 def _tables(run: Run) -> Iterator[Check]:

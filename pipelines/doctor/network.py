@@ -16,17 +16,27 @@ import pandas as pd
 
 from features.metrics import Metric, Role
 from features.workloads import with_workload
-from pipelines.adapters.prometheus import PrometheusSource
-from pipelines.adapters.source import Spec, Window, shorten
+from pipelines.adapters.aws import AwsParams, who_am_i
+from pipelines.adapters.prometheus_secrets import without_secrets
+from pipelines.adapters.source import Source, Spec, Window, shorten
 from pipelines.doctor.check import Check
-from pipelines.errors import SourceError
+from pipelines.errors import ConfigError, SourceError
 
-__all__ = ["Seen", "address", "ask_metrics", "check_http", "check_source", "judge_metrics"]
+__all__ = [
+    "Seen",
+    "address",
+    "ask_metrics",
+    "check_aws",
+    "check_http",
+    "check_source",
+    "judge_metrics",
+]
 
 _AT_ONCE = 4
 _SKEW_S = 60.0
 _CREDENTIALS = (
-    "set FORETIDE_SOURCE__HEADERS, or what your signing proxy signs with, and what it may read"
+    "give credentials that may read: source.headers, source.username, "
+    "source.http.bearer_token_file or, for signed requests, source.aws"
 )
 _LOST: dict[Role, str] = {
     "demand": "it is not forecast, and no floor follows from it",
@@ -39,10 +49,11 @@ _LOST: dict[Role, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one metric's query gave: its workloads, or what went wrong."""
+    """What one metric's query gave: its workloads (or only how many series), or what went wrong."""
 
     metric: Metric
     workloads: frozenset[str] = frozenset()
+    series: int = 0
     unlabelled: int = 0
     error: str = ""
 
@@ -77,7 +88,8 @@ def check_source(client: httpx.Client, now: pd.Timestamp) -> Check:
         server_s = float(msgspec.json.decode(response.content, type=_Clock).data.result[0].value[1])
     except (msgspec.MsgspecError, ValueError):
         detail = f"{where} does not answer as a Prometheus query API does"
-        begins = f"it began with {shorten(response.text, 60)!r}"
+        text = without_secrets(response.text, response.request)
+        begins = f"it began with {shorten(text, 60)!r}"
         return Check("source", "fail", f"{detail}; {begins}", "correct source.url")
     ahead_s = server_s - now.timestamp()
     if abs(ahead_s) > _SKEW_S:
@@ -87,23 +99,40 @@ def check_source(client: httpx.Client, now: pd.Timestamp) -> Check:
     return Check("source", "ok", f"{where} answers")
 
 
+def check_aws(params: AwsParams, timeout_s: float) -> Check:
+    """Who AWS says we are."""
+    caller = who_am_i(params, timeout_s)
+    if caller.arn:
+        return Check("aws", "ok", f"signed in as {caller.arn}")
+    remedy = "credentials may work all the same where STS cannot be reached: see the source below"
+    return Check("aws", "warn", shorten(caller.reason), remedy)
+
+
 def ask_metrics(
-    source: PrometheusSource,
+    source: Source,
     metrics: Sequence[Metric],
     as_of: pd.Timestamp,
     step: pd.Timedelta,
+    *,
+    is_billed: bool = False,
 ) -> list[Seen]:
-    """Ask every metric for the last ten minutes (two steps where these are longer)."""
+    """Ask every metric for the last ten minutes (two steps where these are longer).
+
+    Where samples are billed one by one, only how many series there are.
+    """
     window = Window.of(as_of - max(pd.Timedelta(minutes=10), 2 * step), as_of, step)
 
     def ask(metric: Metric) -> Seen:
         try:
+            if is_billed:
+                return Seen(metric, series=source.estimate(Spec(metric), window).series)
             chunks = list(source.fetch(Spec(metric), window))
-        except SourceError as error:
+        except (SourceError, ConfigError) as error:
             return Seen(metric, error=shorten(str(error)))
         frames = [with_workload(c.samples) for c in chunks if len(c.samples)]
         there = frozenset(str(w) for f in frames for w in f["workload"].unique())
-        return Seen(metric, there, sum(c.report.unlabelled for c in chunks))
+        unlabelled = sum(c.report.unlabelled for c in chunks)
+        return Seen(metric, there, len(there), unlabelled)
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(ask, metrics))
@@ -113,7 +142,7 @@ def judge_metrics(seen: Sequence[Seen], catalog: str) -> list[Check]:
     """A check a metric; a failed one in the end where none at all gave a series."""
     every = frozenset[str]().union(*(s.workloads for s in seen))
     checks = [_judge(s, len(every), catalog) for s in seen]
-    if seen and not every and not any(s.error for s in seen):
+    if seen and not any(s.error or s.series for s in seen):
         checks.append(
             Check(
                 "metrics",
@@ -153,7 +182,8 @@ def address(url: str) -> str:
 
 def _refused(response: httpx.Response, where: str) -> Check:
     code = response.status_code
-    said = shorten(response.text, 120) or response.reason_phrase
+    said = shorten(without_secrets(response.text, response.request), 120)
+    said = said or response.reason_phrase
     if code in {401, 403}:
         detail = f"{where} refused the credentials: HTTP {code}: {said}"
         return Check("source", "fail", detail, _CREDENTIALS)
@@ -169,9 +199,11 @@ def _judge(seen: Seen, n_workloads: int, catalog: str) -> Check:
     if seen.error:
         return Check(name, "fail", seen.error, f"correct {query}, or leave it out: source.metrics")
     nameless = f"{seen.unlabelled} series without a `name` label" if seen.unlabelled else ""
-    if not seen.workloads:
+    if not seen.series:
         remedy = f"{_LOST[seen.metric.role]}: scrape it, or change {query}"
         return Check(name, "warn", nameless or "no series", remedy)
+    if not seen.workloads:
+        return Check(name, "ok", f"{seen.series} series")
     of = f" of {n_workloads}" if len(seen.workloads) < n_workloads else ""
     detail = f"{len(seen.workloads)}{of} workloads"
     if nameless:

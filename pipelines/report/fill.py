@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -81,9 +80,8 @@ def write_report(
     ref = RunRef.resolve(config, inputs, out, as_of, now)
     run = ref.open()
     data = report_data(run, extra or [])
-    path = Path(ref.out) / "report.html"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render_report(data, run.settings.report), encoding="utf-8")
+    html = render_report(data, run.settings.report)
+    path = run.store.put_file("report.html", html.encode())
     shown = data.history.keys["workload"].nunique() if isinstance(data.history, Panel) else 0
     return Outcome(
         verb="report",
@@ -91,7 +89,7 @@ def write_report(
         as_of=ref.as_of,
         unit="workloads",
         done=int(shown),
-        outputs={"report": str(path)},
+        outputs={"report": path},
     ).to_dict()
 
 
@@ -139,17 +137,15 @@ def _newest(run: Run, contract: Contract) -> pd.DataFrame:
 
 
 def _plan_rows(run: Run) -> list[dict[str, Any]]:
-    path = plan_folder(run) / "plan.json"
-    if not path.is_file():
-        return []
-    return Plan.from_dict(json.loads(path.read_text(encoding="utf-8"))).rows()
+    text = run.store.get_file(f"{plan_folder(run)}/plan.json")
+    return [] if text is None else Plan.from_dict(json.loads(text)).rows()
 
 
 def _summary(run: Run) -> list[tuple[str, str, str]]:
-    path = evaluation_file(run)
-    if not path.is_file():
+    text = run.store.get_file(evaluation_file(run))
+    if text is None:
         return []
-    figures: Mapping[str, float] = json.loads(path.read_text(encoding="utf-8"))
+    figures: Mapping[str, float] = json.loads(text)
     return [
         (label, _shown(figures[name], kind), hint)
         for name, (label, hint, kind) in _FIGURES.items()

@@ -1,24 +1,22 @@
 """The Prometheus adapter and the shipped catalogs against real servers."""
 
 import time
-from pathlib import Path
 
 import httpx
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from catalogs import shipped
 
 from features.frames import SAMPLES, conform
-from features.metrics import Catalog, Metric
-from pipelines.adapters.catalog import load_catalog
+from features.metrics import Metric
 from pipelines.adapters.prometheus import PrometheusParams, PrometheusSource
 from pipelines.adapters.source import FetchReport, Spec, Window
 from pipelines.errors import QueryFailed, SourceUnreachable
 
 pytestmark = pytest.mark.e2e
 
-CONFIG = Path(__file__).parents[2] / "config" / "metrics"
 START = pd.Timestamp("2026-06-01", tz="UTC")
 STEP = pd.Timedelta("5min")
 STEPS = 400
@@ -29,10 +27,6 @@ QUICK = PrometheusParams(attempts=2, retry_wait_s=0.05)
 @pytest.fixture(scope="module", params=["prometheus_server", "victoria_server"])
 def server(request: pytest.FixtureRequest):
     return request.getfixturevalue(request.param)
-
-
-def catalog(name: str) -> Catalog:
-    return load_catalog((CONFIG / name).read_text(), where=name)
 
 
 def fetch(
@@ -113,38 +107,10 @@ def kube(server):
     return server, samples
 
 
-@pytest.mark.parametrize(
-    "metric", [m for m in catalog("prometheus.yaml").metrics if "p50" not in m]
-)
-def test_the_catalog_finds_every_workload_through_pod_churn(kube, metric):
-    server, samples = kube
-    got, report = fetch(server.url, catalog("prometheus.yaml")[metric])
-    mask = pa.compute.equal(samples.column("metric").cast(pa.string()), metric)
-    want = keyed(samples.filter(mask), "kube")
-    found = keyed(got, "kube")
-    assert report.unlabelled == report.duplicates == report.dropped_not_finite == 0
-    assert report.series == want.index.get_level_values("name").nunique()
-    pd.testing.assert_index_equal(found.index, want.index, exact=False, check_names=False)
-    np.testing.assert_allclose(found.to_numpy(), want.to_numpy(), rtol=1e-6)
-    kinds = {
-        (r["kind"], r["name"]) for r in got.group_by(["kind", "name"]).aggregate([]).to_pylist()
-    }
-    assert kinds <= {("Deployment", "checkout"), ("StatefulSet", "db"), ("Deployment", "web")}
-
-
-def test_the_median_comes_from_the_same_histogram(kube):
-    server, _ = kube
-    half = keyed(fetch(server.url, catalog("prometheus.yaml")["latency_p50_seconds"])[0], "kube")
-    most = keyed(fetch(server.url, catalog("prometheus.yaml")["latency_p99_seconds"])[0], "kube")
-    assert half.index.equals(most.index)
-    assert (half > 0).all()
-    assert (half < most).all()
-
-
 @pytest.mark.parametrize("steps", [1, 7, 399])
 def test_small_chunks_fetch_what_one_query_fetches(kube, steps):
     server, _ = kube
-    metric = catalog("prometheus.yaml")["cpu_usage_cores"]
+    metric = shipped("prometheus")["cpu_usage_cores"]
     window = {"end": START + 40 * STEP if steps == 1 else END}
     whole, _ = fetch(server.url, metric, **window)
     cut, report = fetch(
@@ -166,7 +132,7 @@ def test_plain_series_come_back_bit_for_bit_even_with_holes_and_odd_labels(serve
     )
     hole = (frame["ts"] >= ts[100]) & (frame["ts"] < ts[120])
     server.load_plain(conform(frame[~hole], SAMPLES))
-    got, report = fetch(server.url, catalog("plain.yaml")["cpu_usage_cores"])
+    got, report = fetch(server.url, shipped("plain")["cpu_usage_cores"])
     found = keyed(got, "plain")
     want = keyed(conform(frame[~hole], SAMPLES), "plain")
     bridged = found.index.difference(want.index).get_level_values("ts")

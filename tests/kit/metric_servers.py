@@ -54,12 +54,12 @@ class MetricsServer:
 
     def load(self, samples: pa.Table) -> None:
         """In kube shape; see kube_shape.py for what each metric becomes."""
-        self._write(kube_shape.kube_series(with_workload(samples)))
+        self.write(kube_shape.kube_series(with_workload(samples)))
 
     def load_plain(self, samples: pa.Table) -> None:
         """As ``metric{cluster, namespace, kind, name}`` at the samples' own stamps."""
         frame = with_workload(samples).sort_values("ts", kind="stable")
-        self._write(
+        self.write(
             (plain_labels(workload, metric), millis(part), part["value"].to_numpy())
             for (workload, metric), part in frame.groupby(["workload", "metric"], observed=True)
         )
@@ -68,7 +68,7 @@ class MetricsServer:
         self.process.terminate()
         self.process.wait(20)
 
-    def _write(self, series: Iterator[Series], batch_bytes: int = 4_000_000) -> None:
+    def write(self, series: Iterator[Series], batch_bytes: int = 4_000_000) -> None:
         with httpx.Client(base_url=self.url, timeout=60) as client:
             body = bytearray()
             for one in series:

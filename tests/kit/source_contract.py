@@ -4,7 +4,8 @@ A test module passes them by a subclass::
 
     class TestMySource(SourceContract):
         @pytest.fixture(scope="class")
-        def harness(self) -> Iterator[Harness]: ...
+        @classmethod
+        def harness(cls) -> Iterator[Harness]: ...
 
 The harness brings the outside system (real, or the most faithful double there is) and says how to
 fill it and how to ask it.
@@ -104,12 +105,14 @@ class SourceContract:
     """Every source passes these; ``filled`` is the harness, loaded with ``truth`` once."""
 
     @pytest.fixture(scope="class")
-    def filled(self, harness: Harness) -> Harness:
+    @classmethod
+    def filled(cls, harness: Harness) -> Harness:
         harness.load(truth(harness.hostile))
         return harness
 
     @pytest.fixture(scope="class")
-    def source(self, filled: Harness) -> Iterator[Source]:
+    @classmethod
+    def source(cls, filled: Harness) -> Iterator[Source]:
         yield filled.source()
 
     def test_every_sample_comes_back_once_and_as_it_was(self, filled: Harness, source: Source):

@@ -51,12 +51,12 @@ def test_its_commented_examples_are_true(tmp_path: Path) -> None:
     assert "/workspaces/ws-" in settings.source.url
 
 
-def test_a_tenant_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     text = re.search(r"export FORETIDE_SOURCE__HEADERS='(.*)'", FILE.read_text(encoding="utf-8"))
     assert text is not None
     monkeypatch.setenv("FORETIDE_SOURCE__HEADERS", text[1])
     settings = load_settings(FILE)
-    assert settings.source.sent_headers["X-Scope-OrgID"] == "team-a"
+    assert settings.source.sent_headers["Authorization"] == "Bearer TOKEN"
     assert "Bearer" not in repr(settings)
     assert settings.source.url == load_settings().source.url
 

@@ -124,8 +124,8 @@ def test_a_query_reaches_back_minutes_and_is_asked_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cluster", "found", "remedy"),
     [
-        (Cluster(status=401), "refused the credentials", "FORETIDE_SOURCE__HEADERS"),
-        (Cluster(status=403), "refused the credentials", "signing proxy"),
+        (Cluster(status=401), "refused the credentials", "source.headers"),
+        (Cluster(status=403), "refused the credentials", "source.aws"),
         (Cluster(status=404), "HTTP 404", "without /api/v1"),
         (Cluster(status=302), "HTTP 302", "without /api/v1"),
         (Cluster(status=500), "HTTP 500", "log"),
@@ -279,6 +279,7 @@ def test_a_damaged_day_fails(tmp_path: Path) -> None:
 
 def test_files_are_a_source_when_they_are_there(tmp_path: Path) -> None:
     cluster = Cluster()
+    (tmp_path / "samples.csv").write_text("name,metric,ts,value\na,b,2026-06-01T00:00Z,1\n")
     here = configured(tmp_path, source={"kind": "files", "paths": [str(tmp_path)]})
     assert checked(here, cluster)["source"].status == "ok"
     gone = configured(tmp_path, source={"kind": "files", "paths": [str(tmp_path / "x.csv")]})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,8 @@ def double(x: int) -> int:
 
 @flow(task_runner=threads())
 def doubled(xs: list[int], max_failed_share: float) -> dict[str, Any]:
-    return asdict(run_shards(double, xs, workers=2, max_failed_share=max_failed_share))
+    shards = run_shards(double, xs, workers=2, max_failed_share=max_failed_share)
+    return {"results": shards.results, "failed": shards.failed}
 
 
 @flow

@@ -51,7 +51,7 @@ def test_the_environment_wins_over_the_file(
         ("source: {urll: x}", "source.urll", "url"),
         ("calendars: [{match: '*', timezon: UTC}]", "calendars.0.timezon", "timezone"),
         ("detect: {memory_slope: {window_h: 3}}", "detect.memory_slope.window_h", "windows_h"),
-        ("1: {days: 3}", "1", "source, store"),
+        ("1: {days: 3}", "1", "source, ingest, store"),
     ],
 )
 def test_an_unknown_key_is_named_with_its_neighbour(

@@ -152,7 +152,7 @@ def test_a_broken_parquet_is_named_with_what_is_wrong(tmp_path, rows, said):
 
 def test_what_is_no_samples_file_is_refused(tmp_path):
     (tmp_path / "cut.parquet").write_bytes(b"PAR1 and then nothing")
-    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "notes.md").write_text("hello")
     (tmp_path / "bytes.csv").write_bytes(
         b"name,metric,ts,value\n\xff\xfe,m,2026-06-01T00:00:00Z,1\n"
     )
@@ -162,7 +162,7 @@ def test_what_is_no_samples_file_is_refused(tmp_path):
     pq.write_table(table, tmp_path / "other.parquet")
     for name, said in {
         "cut.parquet": "cannot be read",
-        "notes.txt": "expected a file ending in",
+        "notes.md": "expected a file ending in",
         "bytes.csv": "cannot be read",
         "folder": "holds no file",
         "absent.csv": "no such file",

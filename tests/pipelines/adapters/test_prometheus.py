@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from source_contract import everything_said
 
 from features.frames import SAMPLES
 from features.metrics import Metric
@@ -186,6 +187,7 @@ def test_the_server_s_warnings_are_kept_once():
     got, report = fetch(lambda _: matrix(warnings=["store gone"], isPartial=True), params=params)
     assert got == []
     assert report.warnings == ("cpu_usage_cores: store gone", "cpu_usage_cores: partial response")
+    assert report.partial == 3
 
 
 def failing(*failures: httpx.Response | Exception) -> tuple[Handler, list[int]]:
@@ -213,7 +215,7 @@ CUT = httpx.Response(200, content=b'{"status":"success","data":{"resultType":"ma
         httpx.Response(429, headers={"Retry-After": "0"}),
         httpx.Response(500),
         httpx.Response(502, text="<html>bad gateway</html>"),
-        httpx.Response(503, json={"status": "error", "error": "query timed out"}),
+        httpx.Response(503, json={"status": "error", "error": "overloaded"}),
         httpx.ConnectError("refused"),
         httpx.ReadTimeout("slow"),
         httpx.RemoteProtocolError("peer closed connection"),
@@ -239,9 +241,9 @@ def test_a_passing_failure_is_overcome_and_counted(failure):
         ),
         (httpx.ReadTimeout(""), SourceUnreachable, "ReadTimeout"),
         (
-            httpx.Response(503, json={"status": "error", "error": "query timed out"}),
+            httpx.Response(503, json={"status": "error", "error": "overloaded"}),
             QueryFailed,
-            "HTTP 503: query timed out",
+            "HTTP 503: overloaded",
         ),
         (CUT, QueryFailed, "did not answer as a Prometheus query API"),
     ],
@@ -288,12 +290,19 @@ def test_a_wait_that_the_server_asks_for_has_a_bound(headers):
             "HTTP 400: parse error",
         ),
         (
-            httpx.Response(422, json={"status": "error", "error": "too many\nsamples"}),
-            "too many samples",
+            httpx.Response(422, json={"status": "error", "error": "no such\nfunction"}),
+            "no such function",
         ),
         (httpx.Response(401, text="no"), "check the credentials"),
         (httpx.Response(404, text="<html>\n404"), "base address"),
-        (httpx.Response(302, headers={"Location": "/login"}), "HTTP 302: Found"),
+        (
+            httpx.Response(302, headers={"Location": "/login?token=s3cret"}),
+            "HTTP 302: Found, to http://prom:9090/login; give the address",
+        ),
+        (
+            httpx.Response(200, html="<!DOCTYPE html><title>Sign in</title>"),
+            "an HTML page, as a login",
+        ),
         (httpx.Response(200, json={"status": "error", "error": "no"}), "refused.*: no"),
         (matrix((CHECKOUT, [[START.timestamp(), "many"]])), "'many'"),
     ],
@@ -323,10 +332,7 @@ def test_credentials_are_used_and_never_shown(failure, caplog):
     with pytest.raises((SourceUnreachable, QueryFailed)) as raised:
         fetch(handler, url="http://reader:s3cret@prom:9090/tenant")
     assert seen[0] is not None
-    said: BaseException | None = raised.value
-    while said:
-        assert "s3cret" not in str(said)
-        said = said.__cause__
+    assert "s3cret" not in everything_said(raised.value)
     assert "http://prom:9090/tenant" in str(raised.value)
     assert "s3cret" not in caplog.text
 
@@ -358,6 +364,10 @@ def test_a_metric_without_a_query_is_refused_before_anything_is_asked():
         ("retry_wait_max_s", math.inf),
         ("retry_total_s", 0),
         ("rate_window_s", math.nan),
+        ("max_response_bytes", 0),
+        ("retries_per_fetch", -1),
+        ("max_samples_processed_per_query", 0),
+        ("stats", "some"),
     ],
 )
 def test_params_refuse_what_cannot_work(key, value):

@@ -1,0 +1,184 @@
+"""One ingest's work, piece by piece: what is missing, what it will cost, pulling, committing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from features.metrics import Metric
+from pipelines.adapters.coverage import CoverageKey, missing
+from pipelines.adapters.source import Chunk, FetchReport, Source, Spec, Window
+from pipelines.bill import Spending
+from pipelines.errors import ConfigError
+from pipelines.pulls import Pull, Wanted, share
+from pipelines.run import Run
+from pipelines.sources import EVERYTHING, identity, meter, open_source
+from pipelines.spool import BUDGET_SPENT, Pulled, Spool, pulled, spools
+
+__all__ = ["commit_slice", "pull", "survey", "window_of"]
+
+_STEP = pd.Timedelta(300, "s")
+_AT_ONCE = 4
+_EPOCH = pd.Timestamp(0, unit="ms", tz="UTC")
+
+
+def window_of(run: Run, start: pd.Timestamp | None) -> Window:
+    """The whole window of a run: the steps between ``start`` and its clock that are over.
+
+    Raises
+    ------
+    ConfigError
+        No step lies between them.
+    """
+    step = run.step or _STEP
+    begin, end = start, run.as_of.floor(step)
+    if _is_files(run):  # they are all there: nothing of them costs anything, or comes later
+        begin, end = start if start is not None else _EPOCH, run.as_of
+    if begin is None:
+        begin = run.history_start
+    window = Window.of(begin, end, step)
+    if not window.steps:
+        raise ConfigError(
+            f"--start {begin:%Y-%m-%d %H:%M} is not a step of {step.total_seconds():g} s before "
+            f"the clock (--as-of), {run.as_of:%Y-%m-%d %H:%M} UTC"
+        )
+    return window
+
+
+def metrics_asked(run: Run) -> list[Metric]:
+    """The metrics to ask for, in the catalog's order."""
+    source = run.settings.source
+    with_query = [m for m in run.catalog.metrics.values() if m.query]
+    names = [m.name for m in with_query]
+    unknown = [m for m in source.metrics if m not in names]
+    if unknown:
+        raise ConfigError(
+            f"source.metrics: {unknown[0]!r} has no query in catalog {source.catalog_name!r}; "
+            f"it has {', '.join(names)}"
+        )
+    return [m for m in with_query if not source.metrics or m.name in source.metrics]
+
+
+def shards(run: Run) -> tuple[str, ...]:
+    """The values of the label that the source is split by; one empty one where it is not."""
+    source = run.settings.source
+    return tuple(source.select[source.split_by]) if source.split_by else ("",)
+
+
+def spec_of(run: Run, metric: Metric, shard: str) -> Spec:
+    """What is asked of the source for one shard of a metric."""
+    source = run.settings.source
+    select = {label: tuple(values) for label, values in source.select.items()}
+    return Spec(metric, select | ({source.split_by: (shard,)} if source.split_by else {}))
+
+
+def survey(run: Run, window: Window, *, again: bool) -> list[Wanted]:
+    """What the store lacks of the window, and what pulling it will take.
+
+    The source is asked for a small part of everything that is missing for longer than a day; what
+    is shorter is estimated from what the last pull gave. With ``again`` all of the window is
+    missing.
+    """
+    if _is_files(run):
+        if not run.settings.source.paths:
+            raise ConfigError("source.kind is 'files' and source.paths is empty; name the files")
+        return [Wanted(EVERYTHING, "", ((window.first_ms, window.end_ms),))]
+    there = frozenset(day.date for day in run.store.days())
+    lacking: list[Wanted] = []
+    for metric in metrics_asked(run):
+        for shard in shards(run):
+            covered = run.store.coverage(_key(run, metric, shard, window))
+            spans = [(window.first_ms, window.end_ms)]
+            if not again:
+                reread_ms = round(run.settings.source.reread_s * 1000)
+                spans = missing(covered, window.first_ms, window.end_ms, reread_ms, there)
+            spans = [(a // window.step_ms * window.step_ms, b) for a, b in spans]
+            if spans:
+                lacking.append(Wanted(metric.name, shard, tuple(spans)))
+    with open_source(run) as source, ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(pool.map(lambda one: _estimated(run, source, one, window.step_ms), lacking))
+
+
+def _estimated(run: Run, source: Source, one: Wanted, step_ms: int) -> Wanted:
+    hull = Window(one.spans[0][0], one.spans[-1][1], step_ms)
+    spec = spec_of(run, run.catalog[one.metric], one.shard)
+    whole = source.estimate(spec, hull)
+    part = one.length_ms / (hull.end_ms - hull.first_ms)
+    return replace(one, estimate=share(whole, part))
+
+
+def pull(run: Run, one: Pull, step_ms: int, folder: Path) -> None:
+    """Fetch one pull into its spool, as far as its allowance goes.
+
+    Raises
+    ------
+    SourceError
+        The source failed; what came before is in the spool.
+    """
+    metric = run.catalog[one.metric]
+    left, prices, billed = one.allowance, run.settings.ingest.prices, meter(run)
+    window = Window(one.start_ms, one.end_ms, step_ms)
+    with (
+        Spool(folder, one.metric, one.shard, one.start_ms, one.end_ms) as spool,
+        open_source(run, left) as source,
+    ):
+        for chunk in source.fetch(spec_of(run, metric, one.shard), window):
+            spool.add(_true(chunk, metric))
+            over = chunk.window.end_ms >= window.end_ms
+            if not over and left.less(Spending.of(spool.report, prices, billed)).is_spent:
+                spool.ended = BUDGET_SPENT
+                break
+
+
+def commit_slice(run: Run, window: Window, folder: Path) -> list[Pulled]:
+    """Merge a slice's spools into the store, then record what is covered.
+
+    The record comes after the samples: whoever is killed between the two pulls again what is there
+    already, and loses nothing.
+    """
+    done = pulled(folder)
+    for files in spools(folder).values():
+        run.store.merge(files)
+    for one in done if not _is_files(run) else ():
+        key = _key(run, run.catalog[one.metric], one.shard, window)
+        if one.covered and (one.report.samples or run.store.coverage(key).spans):
+            run.store.cover(key, one.covered, one.days)
+    return done
+
+
+def _is_files(run: Run) -> bool:
+    return run.settings.source.kind == "files"
+
+
+def _true(chunk: Chunk, metric: Metric) -> Chunk:
+    """The chunk without values that the catalog says cannot be true."""
+    value = chunk.samples.column("value").to_numpy()
+    wrong = np.zeros(len(value), dtype=bool)
+    if metric.minimum is not None:
+        wrong |= value < metric.minimum
+    if metric.maximum is not None:
+        wrong |= value > metric.maximum
+    if not wrong.any():
+        return chunk
+    n = int(wrong.sum())
+    kept = chunk.samples.filter(pa.array(~wrong))
+    return replace(
+        chunk,
+        samples=kept,
+        report=chunk.report + FetchReport(samples=-n, out_of_range=n),
+    )
+
+
+def _key(run: Run, metric: Metric, shard: str, window: Window) -> CoverageKey:
+    """What must be the same for samples to be those that were pulled before."""
+    spec = spec_of(run, metric, shard)
+    asked = json.dumps([metric.query, sorted(spec.select.items())])
+    digest = hashlib.sha256(asked.encode()).hexdigest()[:16]
+    return CoverageKey(identity(run), metric.name, shard, digest, window.step_ms // 1000)

@@ -1,0 +1,164 @@
+"""From settings to the source that they name, with its credentials: one place for all verbs."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import lru_cache
+from typing import cast
+from urllib.parse import urlsplit
+
+import httpx
+
+from pipelines.adapters.aws import AwsParams, aws_session, principal
+from pipelines.adapters.cloudwatch import (
+    CloudWatchClient,
+    CloudWatchParams,
+    CloudWatchSource,
+    client_config,
+)
+from pipelines.adapters.datadog import DatadogSource, datadog_client
+from pipelines.adapters.datadog import principal_of as datadog_principal
+from pipelines.adapters.files import EVERYTHING, FilesSource
+from pipelines.adapters.http import open_client, principal_of
+from pipelines.adapters.prometheus import PrometheusParams, PrometheusSource
+from pipelines.adapters.sigv4 import amp_auth, is_amp
+from pipelines.adapters.source import Source
+from pipelines.bill import Allowance, Meter
+from pipelines.errors import ConfigError
+from pipelines.run import Run
+from pipelines.settings_outside import SourceSettings
+
+__all__ = ["EVERYTHING", "identity", "meter", "open_http", "open_source", "shown"]
+
+_UNBOUND = Allowance()
+
+
+@contextmanager
+def open_source(run: Run, left: Allowance = _UNBOUND) -> Generator[Source]:
+    """The run's source; ``left`` is what it may still spend.
+
+    Raises
+    ------
+    ConfigError
+        The settings name no source that can be, or files that cannot be read.
+    AccessDenied, SourceUnreachable
+        There are no credentials to be had.
+    """
+    source = run.settings.source
+    match source.kind:
+        case "prometheus":
+            with open_http(source) as client:
+                yield PrometheusSource(
+                    client,
+                    cluster=source.cluster,
+                    params=_bounded(source.prometheus, left),
+                    principal=principal_of(client),
+                )
+        case "files":
+            yield FilesSource(source.paths, cluster=source.cluster, params=source.files)
+        case "cloudwatch":
+            yield _cloudwatch(source)
+        case "datadog":
+            yield _datadog(source)
+
+
+def open_http(source: SourceSettings, transport: httpx.BaseTransport | None = None) -> httpx.Client:
+    """A client of a Prometheus API that signs in as the settings say."""
+    password = source.password.get_secret_value()
+    return open_client(
+        source.url,
+        source.http,
+        headers=source.sent_headers,
+        auth=amp_auth(source.url, source.aws) if signs(source) else None,
+        basic=(source.username, password) if source.username else None,
+        transport=transport,
+    )
+
+
+def _cloudwatch(source: SourceSettings) -> CloudWatchSource:
+    """The same one for a whole run: what CloudWatch lists is billed, and it remembers it."""
+    who = tuple(sorted(pair for pair in os.environ.items() if pair[0].startswith("AWS_")))
+    return _new_cloudwatch(source.aws, source.cloudwatch, source.cluster, hash(who))
+
+
+@lru_cache(maxsize=4)
+def _new_cloudwatch(
+    aws: AwsParams, params: CloudWatchParams, cluster: str, _environment: int
+) -> CloudWatchSource:
+    import boto3
+
+    session = aws_session(aws)
+    who = principal(aws, session.get_credentials())
+    if not session.get_config_variable("region"):
+        raise ConfigError("source.aws.region: neither it nor AWS_REGION names CloudWatch's region")
+    made = boto3.Session(botocore_session=session)
+    client = cast("CloudWatchClient", made.client("cloudwatch", config=client_config()))
+    return CloudWatchSource(client, cluster=cluster, now=time.time, params=params, principal=who)
+
+
+def _datadog(source: SourceSettings) -> DatadogSource:
+    keys = (
+        source.datadog_api_key.get_secret_value() or os.environ.get("DD_API_KEY", ""),
+        source.datadog_application_key.get_secret_value() or os.environ.get("DD_APP_KEY", ""),
+    )
+    return DatadogSource(
+        lambda: datadog_client(*keys, source.datadog),
+        cluster=source.cluster,
+        params=source.datadog,
+        principal=datadog_principal(*keys),
+    )
+
+
+def signs(source: SourceSettings) -> bool:
+    """Whether requests are signed: as the settings say, else where the address is AMP's."""
+    return is_amp(source.url) if source.sign is None else source.sign
+
+
+def meter(run: Run) -> Meter:
+    """Whose price applies."""
+    source = run.settings.source
+    if source.kind == "prometheus" and signs(source):
+        return "amp"
+    return "cloudwatch" if source.kind == "cloudwatch" else "free"
+
+
+def shown(run: Run) -> str:
+    """The source in words, without credentials."""
+    source = run.settings.source
+    match source.kind:
+        case "prometheus":
+            return source.shown
+        case "files":
+            return ", ".join(source.paths) or "no file (source.paths is empty)"
+        case "cloudwatch":
+            return "CloudWatch" + (f" in {source.aws.region}" if source.aws.region else "")
+        case "datadog":
+            return f"Datadog at {source.datadog.address}"
+
+
+def identity(run: Run) -> str:
+    """What makes it the same source next time: address and tenant, never who asks."""
+    source = run.settings.source
+    match source.kind:
+        case "prometheus":
+            parts = urlsplit(source.url)
+            where = f"{parts.hostname}:{parts.port or ''}{parts.path.rstrip('/')}#{source.tenant}"
+        case "datadog":
+            where = source.datadog.address
+        case _:
+            where = f"{source.aws.region}#{source.aws.role_arn}"
+    return f"{source.kind} {where} {source.cluster}"
+
+
+def _bounded(params: PrometheusParams, left: Allowance) -> PrometheusParams:
+    """One query may not process more than the run may still spend."""
+    if math.isinf(left.samples_processed):
+        return params
+    most = max(1, int(left.samples_processed))
+    own = params.max_samples_processed_per_query or most
+    return replace(params, max_samples_processed_per_query=min(own, most))
