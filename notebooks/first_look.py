@@ -49,6 +49,19 @@ print(f"{panel.n_series} series × {panel.n_steps} steps of {panel.step}, {panel
 panel.keys.groupby("metric").size()
 
 # %% [markdown]
+# ## The store
+# `foretide ingest` keeps samples as one Parquet file a day, in a folder or a bucket. It needs nothing
+# of ours to be read: here pandas takes one metric of two days.
+
+# %%
+run.store.write_samples(samples)
+days = sorted(day.date for day in run.store.days())[-2:]
+stored = pd.read_parquet(
+    FOLDER / "samples", filters=[("date", "in", days), ("metric", "==", "cpu_usage_cores")]
+)
+stored.groupby("name", observed=True)["value"].describe()
+
+# %% [markdown]
 # ## Champions
 # All but the last week is history. For every series the forecaster that did best out of sample is
 # live, and last week is the bar.

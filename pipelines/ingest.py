@@ -181,7 +181,7 @@ def _pull_slice(run: Run, window: Window, pulls: list[Pull], folder: Path) -> _D
 
 def _outcome(run: Run, wanted: list[Wanted], done: _Done, *, dry_run: bool) -> dict[str, Any]:
     fates = fates_of(wanted, done.pulled, done.left_out)
-    notes = told_counts(done.report, fates)
+    notes = told_counts(wanted, done.report, fates)
     if dry_run:
         notes = [f"  {foresight(run, wanted)}"]
     return Outcome(

@@ -13,10 +13,10 @@ import pandas as pd
 import pyarrow as pa
 
 from features.metrics import Metric
-from pipelines.adapters.coverage import CoverageKey, missing
-from pipelines.adapters.source import Chunk, FetchReport, Source, Spec, Window
+from pipelines.adapters.coverage import CoverageKey, clip, missing
+from pipelines.adapters.source import Chunk, Estimate, FetchReport, Source, Spec, Window
 from pipelines.bill import Spending
-from pipelines.errors import ConfigError
+from pipelines.errors import AccessDenied, ConfigError, QueryFailed
 from pipelines.pulls import Pull, Wanted, share
 from pipelines.run import Run
 from pipelines.sources import EVERYTHING, identity, meter, open_source
@@ -109,7 +109,12 @@ def survey(run: Run, window: Window, *, again: bool) -> list[Wanted]:
 def _estimated(run: Run, source: Source, one: Wanted, step_ms: int) -> Wanted:
     hull = Window(one.spans[0][0], one.spans[-1][1], step_ms)
     spec = spec_of(run, run.catalog[one.metric], one.shard)
-    whole = source.estimate(spec, hull)
+    try:
+        whole = source.estimate(spec, hull)
+    except AccessDenied:
+        raise
+    except QueryFailed as error:  # one metric's; the pull will tell whether it is to be had at all
+        whole = Estimate(notes=(f"no estimate of {one.metric}: {error}",))
     part = one.length_ms / (hull.end_ms - hull.first_ms)
     return replace(one, estimate=share(whole, part))
 
@@ -141,15 +146,18 @@ def commit_slice(run: Run, window: Window, folder: Path) -> list[Pulled]:
     """Merge a slice's spools into the store, then record what is covered.
 
     The record comes after the samples: whoever is killed between the two pulls again what is there
-    already, and loses nothing.
+    already, and loses nothing. Steps without a sample are on record where a younger sample is
+    known; after the youngest one, nobody can tell what is late from what never was.
     """
     done = pulled(folder)
     for files in spools(folder).values():
         run.store.merge(files)
     for one in done if not _is_files(run) else ():
         key = _key(run, run.catalog[one.metric], one.shard, window)
-        if one.covered and (one.report.samples or run.store.coverage(key).spans):
-            run.store.cover(key, one.covered, one.days)
+        known_ms = max(one.end_of_samples_ms, run.store.coverage(key).end_ms or 0)
+        covered = clip(one.covered, 0, known_ms)
+        if covered:
+            run.store.cover(key, covered, one.days)
     return done
 
 

@@ -42,6 +42,8 @@ class Pulled(msgspec.Struct, frozen=True):
     days: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     """Of the samples: several where the source was asked for everything it has."""
+    end_of_samples_ms: int = 0
+    """Where the step of the youngest sample ends."""
     ended: str = ""
 
 
@@ -56,6 +58,7 @@ class Spool:
     end_ms: int
     report: FetchReport = field(default_factory=FetchReport)
     ended: str = ""
+    _end_ms: int = 0
     _covered: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
     _metrics: set[str] = field(default_factory=set[str])
     _writers: dict[str, pa.RecordBatchStreamWriter] = field(
@@ -69,8 +72,13 @@ class Spool:
             self._covered.append((chunk.window.first_ms, chunk.window.end_ms))
         self._metrics.update(chunk.samples.column("metric").unique().to_pylist())
         ts_ms = chunk.samples.column("ts").cast(pa.int64()).to_numpy()
+        if len(ts_ms):
+            self._end_ms = max(self._end_ms, int(ts_ms.max()) + chunk.window.step_ms)
+        if not len(ts_ms):
+            return
         day = ts_ms // _DAY_MS
-        days: list[int] = np.unique(day).tolist()
+        first = int(day.min())
+        days = (first + np.flatnonzero(np.bincount(day - first))).tolist()
         for one in days:
             rows = chunk.samples
             if len(days) > 1:
@@ -93,7 +101,7 @@ class Spool:
         done = Pulled(
             self.metric, self.shard, self.start_ms, self.end_ms, self.report,
             tuple(self._covered), tuple(sorted(self._writers)), tuple(sorted(self._metrics)),
-            self.ended or (f"{kind.__name__}: {error}" if kind else ""),
+            self._end_ms, self.ended or (f"{kind.__name__}: {error}" if kind else ""),
         )  # fmt: skip
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / f"{self._name}.json").write_bytes(msgspec.json.encode(done))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -117,8 +117,15 @@ def figures(run: Run, wanted: Sequence[Wanted], report: FetchReport) -> dict[str
     }
 
 
-def told_counts(report: FetchReport, fates: Fates) -> list[str]:
-    """A line for everything that was not a plain answer."""
+def told_counts(
+    wanted: Sequence[Wanted], report: FetchReport, fates: Fates
+) -> list[str]:
+    """A line for everything that was not a plain answer.
+
+    Of the asking before, only the retries: what its few steps showed, the pull has shown again.
+    """
+    before = sum(w.estimate.report.retries for w in wanted)
+    report = replace(report, retries=report.retries + before)
     notes = [f"  {n:,} {what}" for key, what in _COUNTED.items() if (n := getattr(report, key))]
     if fates.empty:
         notes.append(f"  no sample of {', '.join(fates.empty)}")

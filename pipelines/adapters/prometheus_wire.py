@@ -169,6 +169,8 @@ class Wire:
         if answer.status != "success":
             said = without_secrets(shorten(answer.error), response.request)
             raise QueryFailed(f"{self._address} refused {asked}: {said}")
+        answer.warnings = [without_secrets(w, response.request) for w in answer.warnings]
+        answer.infos = [without_secrets(i, response.request) for i in answer.infos]
         return answer
 
     def _strange(

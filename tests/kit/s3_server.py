@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,12 +12,11 @@ from typing import Any
 import boto3
 from moto.server import ThreadedMotoServer
 
-BUCKET = "metrics"
-
 
 @dataclass
 class S3Server:
     url: str
+    bucket: str
     requests: list[str] = field(default_factory=list)
     """``METHOD /path?query range``, as they came."""
 
@@ -45,7 +45,7 @@ class S3Server:
 
     def root(self, prefix: str = "") -> str:
         """A store's address."""
-        return f"s3://{BUCKET}/{prefix}"
+        return f"s3://{self.bucket}/{prefix}"
 
     def contents(self, prefix: str = "") -> dict[str, bytes]:
         """Key without the prefix → bytes."""
@@ -53,11 +53,11 @@ class S3Server:
         keys = [
             item["Key"]
             for page in client.get_paginator("list_objects_v2").paginate(
-                Bucket=BUCKET, Prefix=prefix
+                Bucket=self.bucket, Prefix=prefix
             )
             for item in page.get("Contents", ())
         ]
-        read = {k: client.get_object(Bucket=BUCKET, Key=k)["Body"].read() for k in keys}
+        read = {k: client.get_object(Bucket=self.bucket, Key=k)["Body"].read() for k in keys}
         return {k.removeprefix(prefix).lstrip("/"): v for k, v in read.items()}
 
 
@@ -67,7 +67,8 @@ def s3_server() -> Iterator[S3Server]:
     moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     moto.start()
     host, port = moto.get_host_and_port()
-    server = S3Server(f"http://{host}:{port}")
+    # moto keeps one world a process, whoever else has started one
+    server = S3Server(f"http://{host}:{port}", f"metrics-{uuid.uuid4().hex[:12]}")
     inner, turn = moto._server.app, threading.Lock()
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
@@ -81,7 +82,7 @@ def s3_server() -> Iterator[S3Server]:
 
     moto._server.app = app
     try:
-        server.client().create_bucket(Bucket=BUCKET)
+        server.client().create_bucket(Bucket=server.bucket)
         server.requests.clear()
         yield server
     finally:

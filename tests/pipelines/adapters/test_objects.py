@@ -7,7 +7,7 @@ from botocore.config import Config
 from botocore.stub import Stubber
 from hypothesis import given
 from hypothesis import strategies as st
-from s3_server import BUCKET, s3_server
+from s3_server import s3_server
 
 from pipelines.adapters.objects import ANY, Conflict, checked, open_objects, steady
 from pipelines.adapters.objects_local import LocalObjects
@@ -121,13 +121,13 @@ def test_a_large_object_goes_up_in_parts_under_the_same_condition(bucket, tmp_pa
     with pytest.raises(Conflict):
         objects.put("large", data[1:], replacing=None)
     assert read(objects, "large") == data
-    assert "Uploads" not in bucket.client().list_multipart_uploads(Bucket=BUCKET)
+    assert "Uploads" not in bucket.client().list_multipart_uploads(Bucket=bucket.bucket)
 
 
 def test_unfinished_uploads_and_files_are_swept_when_they_are_old(bucket, tmp_path):
     client = bucket.client()
-    client.create_multipart_upload(Bucket=BUCKET, Key=f"{tmp_path.name}/half")
-    client.create_multipart_upload(Bucket=BUCKET, Key="elsewhere/half")
+    client.create_multipart_upload(Bucket=bucket.bucket, Key=f"{tmp_path.name}/half")
+    client.create_multipart_upload(Bucket=bucket.bucket, Key="elsewhere/half")
     remote = S3Objects(bucket.root(tmp_path.name), client)
     aside = tmp_path / "samples/.x.parquet.0123456789abcdef0123456789abcdef.tmp"
     aside.parent.mkdir()
@@ -139,7 +139,7 @@ def test_unfinished_uploads_and_files_are_swept_when_they_are_old(bucket, tmp_pa
         assert objects.sweep(4_102_444_800_000) == 1
     assert not aside.exists()
     assert all(f.exists() for f in kept)
-    left = client.list_multipart_uploads(Bucket=BUCKET)["Uploads"]
+    left = client.list_multipart_uploads(Bucket=bucket.bucket)["Uploads"]
     assert [u["Key"] for u in left] == ["elsewhere/half"]
 
 
