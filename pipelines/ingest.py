@@ -17,7 +17,7 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from features.frames import CONTRACTS
+from features.frames import CONTRACTS, LEDGER
 from pipelines.adapters.source import FetchReport, Window
 from pipelines.bill import Allowance, Spending
 from pipelines.clock import now
@@ -30,7 +30,7 @@ from pipelines.run import Run, RunRef
 from pipelines.say import say
 from pipelines.sources import meter
 from pipelines.spool import Pulled
-from pipelines.staging import aside, staged
+from pipelines.staging import aside, staged, sweep
 from pipelines.tally import (
     committed,
     empty_text,
@@ -108,6 +108,7 @@ def ingest(
     done = _Done()
     if not dry_run:
         say(f"ingest: {foresight(run, wanted)}")
+        sweep(run, "ingest", now())
         with staged(run, "ingest"):
             done = _pull_all(run, window, wanted)
         if run.settings.store.keep_days is not None:
@@ -141,7 +142,10 @@ def tidy(ref: RunRef) -> None:
     run = ref.open()
     keep_days = run.settings.store.keep_days
     if keep_days is not None:
-        cleaned = run.store.clean(run.as_of, keep_days, CONTRACTS.values())
+        newest = run.store.newest()  # a clock that is set wrong must not cost the whole store
+        clock = run.as_of if newest is None else min(run.as_of, newest)
+        tables = [c for c in CONTRACTS.values() if c is not LEDGER]
+        cleaned = run.store.clean(clock, keep_days, tables)
         gone = len(cleaned.days) + len(cleaned.parts)
         say(f"ingest: {gone} files older than {keep_days:g} days are gone")
 

@@ -13,8 +13,8 @@ import pandas as pd
 import pyarrow as pa
 
 from features.metrics import Metric
-from pipelines.adapters.coverage import CoverageKey, clip, missing
 from pipelines.adapters.source import Chunk, Estimate, FetchReport, Source, Spec, Window
+from pipelines.adapters.store.coverage import CoverageKey, clip, missing
 from pipelines.bill import Spending
 from pipelines.errors import AccessDenied, ConfigError, QueryFailed
 from pipelines.pulls import Pull, Wanted, share

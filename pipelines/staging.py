@@ -22,7 +22,7 @@ from pipelines.adapters.store import Store
 from pipelines.errors import StoreError
 from pipelines.run import Run, part_name
 
-__all__ = ["aside", "commit_tables", "keep", "staged", "tables_aside"]
+__all__ = ["aside", "commit_tables", "keep", "staged", "sweep", "tables_aside"]
 
 
 def aside(run: Run, verb: str) -> Path:
@@ -60,6 +60,15 @@ def staged(run: Run, verb: str) -> Generator[Path]:
         if is_new:
             with suppress(OSError):  # what was written to it stays
                 root.rmdir()
+
+
+def sweep(run: Run, verb: str, now: pd.Timestamp) -> None:
+    """Remove what killed runs of a verb have left aside, a day after they wrote last."""
+    before_s = (now - pd.Timedelta(days=1)).timestamp()
+    for left in aside(run, verb).parent.glob(f".{verb}-*"):
+        with suppress(OSError):  # someone else's, who is just done with it
+            if max(p.stat().st_mtime for p in (left, *left.rglob("*"))) < before_s:
+                shutil.rmtree(left)
 
 
 def keep(

@@ -117,9 +117,7 @@ def figures(run: Run, wanted: Sequence[Wanted], report: FetchReport) -> dict[str
     }
 
 
-def told_counts(
-    wanted: Sequence[Wanted], report: FetchReport, fates: Fates
-) -> list[str]:
+def told_counts(wanted: Sequence[Wanted], report: FetchReport, fates: Fates) -> list[str]:
     """A line for everything that was not a plain answer.
 
     Of the asking before, only the retries: what its few steps showed, the pull has shown again.

@@ -17,7 +17,7 @@ import pandas as pd
 from features.metrics import Metric, Role
 from features.workloads import with_workload
 from pipelines.adapters.aws import AwsParams, who_am_i
-from pipelines.adapters.prometheus_secrets import without_secrets
+from pipelines.adapters.prometheus.secrets import without_secrets
 from pipelines.adapters.source import Source, Spec, Window, shorten
 from pipelines.doctor.check import Check
 from pipelines.errors import ConfigError, SourceError

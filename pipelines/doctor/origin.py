@@ -9,7 +9,7 @@ import httpx
 import pandas as pd
 
 from features.metrics import Metric
-from pipelines.adapters.files_find import find
+from pipelines.adapters.files.find import find
 from pipelines.adapters.prometheus import PrometheusSource
 from pipelines.doctor.check import Check
 from pipelines.doctor.network import ask_metrics, check_aws, check_source, judge_metrics

@@ -90,9 +90,8 @@ def told(seen: dict[str, list[dict[str, float]]]) -> None:
     print(f"\n{'way':<24}{'seconds':>9}{'M samples/s':>13}{'peak GiB':>10}")
     for way, took in seconds.items():
         print(f"{way:<24}{took:>9.2f}{samples_n / took / 1e6:>13.2f}{peak[way]:>10.2f}")
-    print(
-        f"medians of {len(seen['raw'])} rounds in turns; load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores\n"
-    )
+    machine = f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores"
+    print(f"medians of {len(seen['raw'])} rounds in turns; {machine}\n")
     if "client" in seconds:
         ratio = seconds["client"] / seconds["foretide"]
         print(f"figure ingest_speedup_vs_prometheus_api_client {ratio:.2f} ratio")

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.frames import SAMPLES
-from pipelines.adapters.samples_file import GROUP_ROWS, OPTIONS
+from pipelines.adapters.store.samples_file import GROUP_ROWS, OPTIONS
 
 DAY_MS, STEP_MS = 86_400_000, 300_000
 N_STEPS = DAY_MS // STEP_MS

@@ -23,8 +23,8 @@ import pyarrow.parquet as pq
 from features.frames import SAMPLES
 from features.panel import Panel
 from features.workloads import with_workload
-from pipelines.adapters.samples_panel import panel_of
-from pipelines.adapters.store_samples import merge_day, split_days
+from pipelines.adapters.store.samples import merge_day, split_days
+from pipelines.adapters.store.samples_panel import panel_of
 
 DAY_MS, STEP_MS = 86_400_000, 300_000
 N_STEPS = DAY_MS // STEP_MS

@@ -13,8 +13,9 @@ fill it and how to ask it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -96,7 +97,7 @@ def truth(hostile: str = HOSTILE) -> pa.Table:
                         "ts": ts[there],
                         "value": value[there],
                     }
-                )  # fmt: skip
+                )
             )
     return conform(pd.concat(frames, ignore_index=True), SAMPLES)
 
@@ -112,8 +113,8 @@ class SourceContract:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def source(cls, filled: Harness) -> Iterator[Source]:
-        yield filled.source()
+    def source(cls, filled: Harness) -> Source:
+        return filled.source()
 
     def test_every_sample_comes_back_once_and_as_it_was(self, filled: Harness, source: Source):
         for metric in METRICS:
@@ -141,7 +142,7 @@ class SourceContract:
             chunks = list(source.fetch(filled.spec(metric), asked))
             assert chunks[0].window.first_ms == asked.first_ms
             assert chunks[-1].window.end_ms == asked.end_ms
-            for one, other in zip(chunks, chunks[1:], strict=False):
+            for one, other in pairwise(chunks):
                 assert one.window.end_ms == other.window.first_ms
             for chunk in chunks:
                 ts = stamps(chunk)
@@ -234,7 +235,7 @@ def keyed(samples: pa.Table) -> pd.Series:
     frame = samples.to_pandas().astype(
         dict.fromkeys(("cluster", "namespace", "kind", "name", "metric"), "str")
     )
-    series = frame.set_index([c for c in SAMPLES.key])["value"].sort_index()
+    series = frame.set_index(list(SAMPLES.key))["value"].sort_index()
     assert not series.index.duplicated().any()
     return series
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.adapters.coverage import CoverageKey
 from pipelines.adapters.store import Store
+from pipelines.adapters.store.coverage import CoverageKey
 from pipelines.errors import StoreError
 
 processes = multiprocessing.get_context("forkserver")

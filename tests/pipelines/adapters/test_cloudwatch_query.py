@@ -7,7 +7,7 @@ from cloudwatch_harness import pod_query
 
 from features.metrics import Catalog, Metric
 from pipelines.adapters.catalog import load_catalog
-from pipelines.adapters.cloudwatch_query import read_query
+from pipelines.adapters.cloudwatch.query import read_query
 from pipelines.errors import ConfigError
 
 CATALOGS = Path(__file__).parents[3] / "config" / "metrics"

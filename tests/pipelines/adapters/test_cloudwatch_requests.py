@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.adapters.cloudwatch_requests import Group, Stat, batches, cut
-from pipelines.adapters.cloudwatch_retention import Part, check_step, notes_on, parts_of
+from pipelines.adapters.cloudwatch.requests import Group, Stat, batches, cut
+from pipelines.adapters.cloudwatch.retention import Part, check_step, notes_on, parts_of
 from pipelines.adapters.source import Window
 from pipelines.errors import ConfigError
 

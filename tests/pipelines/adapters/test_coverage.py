@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.frames import FrameError
-from pipelines.adapters.coverage import (
+from pipelines.adapters.store.coverage import (
     Coverage,
     CoverageKey,
     clip,

@@ -24,7 +24,7 @@ from source_contract import START, STEP, Denied, SourceContract, everything_said
 from features.metrics import Metric
 from pipelines.adapters.catalog import load_catalog
 from pipelines.adapters.datadog import DatadogParams, DatadogSource, datadog_client, principal_of
-from pipelines.adapters.datadog_query import labels_of, query_text
+from pipelines.adapters.datadog.query import labels_of, query_text
 from pipelines.adapters.source import Chunk, FetchReport, Source, Spec, Window
 from pipelines.errors import AccessDenied, ConfigError, QueryFailed, SourceUnreachable
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from s3_server import s3_server
 
 from pipelines.adapters.objects import ANY, Conflict, checked, open_objects, steady
-from pipelines.adapters.objects_local import LocalObjects
-from pipelines.adapters.objects_ranges import Ranges
-from pipelines.adapters.objects_s3 import S3Objects, S3Params
+from pipelines.adapters.objects.local import LocalObjects
+from pipelines.adapters.objects.ranges import Ranges
+from pipelines.adapters.objects.s3 import S3Objects, S3Params
 from pipelines.errors import StoreError
 
 

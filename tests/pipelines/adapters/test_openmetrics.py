@@ -12,8 +12,8 @@ from source_contract import HOSTILE, keyed, truth
 
 from features.frames import SAMPLES
 from pipelines.adapters.files import read_samples
-from pipelines.adapters.files_find import SUFFIXES
-from pipelines.adapters.openmetrics import read_openmetrics
+from pipelines.adapters.files.find import SUFFIXES
+from pipelines.adapters.files.openmetrics import read_openmetrics
 from pipelines.errors import InputError
 
 NAMED = '{namespace="shop",kind="Deployment",name="a"}'

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.adapters.prometheus_answer import Series, decode, points_of, strict_points_of
+from pipelines.adapters.prometheus.answer import Series, decode, points_of, strict_points_of
 from pipelines.errors import QueryFailed
 
 doubles = st.floats().flatmap(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.adapters.prometheus_select import fill_in, matchers, selects
+from pipelines.adapters.prometheus.select import fill_in, matchers, selects
 from pipelines.errors import ConfigError
 
 LITERAL = r'"((?:[^"\\\n]|\\(?:[\\"]|x[0-9a-f]{2}))*)"'

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from features.frames import SAMPLES, conform
 from features.panel import Panel
 from features.workloads import with_workload
-from pipelines.adapters.samples_panel import panel_of
-from pipelines.adapters.store_samples import merge_day, read_day, split_days
+from pipelines.adapters.store.samples import merge_day, read_day, split_days
+from pipelines.adapters.store.samples_panel import panel_of
 
 DAY = pd.Timestamp("2026-06-01", tz="UTC")
 DAY_MS = int(DAY.value) // 10**6

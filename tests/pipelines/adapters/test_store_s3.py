@@ -14,8 +14,8 @@ from store_writers import KEY
 
 from features.frames import LEDGER, SAMPLES, SCORES, conform
 from features.panel import Panel
-from pipelines.adapters.coverage import missing
 from pipelines.adapters.store import Store
+from pipelines.adapters.store.coverage import missing
 from pipelines.errors import StoreError
 
 MONDAY = pd.Timestamp("2026-06-01", tz="UTC")

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from features.frames import SAMPLES, FrameError, conform
 from pipelines.adapters import samples_write
-from pipelines.adapters.samples_file import groups_of
-from pipelines.adapters.store_samples import merge_day, millis, read_day, split_days
+from pipelines.adapters.store.samples import merge_day, millis, read_day, split_days
+from pipelines.adapters.store.samples_file import groups_of
 
 DAY = pd.Timestamp("2026-06-01", tz="UTC")
 DAY_MS = int(DAY.value) // 10**6

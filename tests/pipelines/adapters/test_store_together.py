@@ -10,7 +10,7 @@ import pytest
 from s3_server import s3_server
 from store_writers import BATCHES, DAY, KEY, batch, begin, received, write, write_within
 
-from pipelines.adapters.objects_s3 import S3Objects, S3Params
+from pipelines.adapters.objects.s3 import S3Objects, S3Params
 from pipelines.adapters.store import Store
 from pipelines.errors import StoreError
 
@@ -147,7 +147,7 @@ def test_what_is_in_the_way_is_named_and_nothing_is_lost(tmp_path):
 def test_a_lock_that_is_never_given_back_ends_the_wait(tmp_path):
     import fcntl
 
-    from pipelines.adapters.objects_local import LocalObjects
+    from pipelines.adapters.objects.local import LocalObjects
 
     store = Store(tmp_path, LocalObjects(tmp_path, lock_wait_s=0.05))
     store.write_samples(batch(0))

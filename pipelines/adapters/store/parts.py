@@ -1,0 +1,83 @@
+"""One run's table: a Parquet file whose name tells the run's clock."""
+
+from __future__ import annotations
+
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features.frames import CONTRACTS, Contract, require
+from pipelines.adapters.objects.protocol import Objects
+from pipelines.adapters.store.days import opened
+from pipelines.errors import StoreError
+
+__all__ = ["document_file", "load_part", "part_file", "part_names", "save_part"]
+
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def part_file(contract: Contract, part: str) -> str:
+    """The file of a part.
+
+    Raises
+    ------
+    StoreError
+        The part is no plain file name.
+    """
+    if not _PART.fullmatch(part):
+        raise StoreError(
+            f"{contract.name}: {part!r} is no part name; expected letters, digits, '.', '_' "
+            "and '-', beginning with a letter or digit, such as 20260601T000000Z"
+        )
+    return f"{contract.name}/{part}.parquet"
+
+
+def part_names(objects: Objects, contract: Contract) -> list[str]:
+    """The parts there are, sorted."""
+    base = f"{contract.name}/"
+    files = [stat.name.removeprefix(base) for stat in objects.list(base)]
+    parts = [file.removesuffix(".parquet") for file in files if file.endswith(".parquet")]
+    return sorted(part for part in parts if _PART.fullmatch(part))
+
+
+def load_part(objects: Objects, file: str, contract: Contract) -> pa.Table | None:
+    """A part's rows; nothing where it went away."""
+    with opened(objects, file) as opened_file:
+        return None if opened_file is None else require(opened_file.read(), contract)
+
+
+def save_part(objects: Objects, file: str, table: pa.Table) -> None:
+    """Write a part, replacing the one that is there."""
+    doubles = [f.name for f in table.schema if pa.types.is_floating(f.type)]
+    stamps = [f.name for f in table.schema if pa.types.is_timestamp(f.type)]
+    labels = [f.name for f in table.schema if pa.types.is_dictionary(f.type)]
+    out = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        out,
+        compression="zstd",
+        use_dictionary=labels,  # pyright: ignore[reportArgumentType] - a list is right
+        column_encoding={
+            **dict.fromkeys(doubles, "BYTE_STREAM_SPLIT"),
+            **dict.fromkeys(stamps, "DELTA_BINARY_PACKED"),
+        },
+    )
+    objects.put(file, out.getvalue().to_pybytes())
+
+
+def document_file(name: str) -> str:
+    """The file of a document beside the tables.
+
+    Raises
+    ------
+    StoreError
+        It is no plain relative path, or lies in a table.
+    """
+    segments = name.split("/")
+    if not all(map(_PART.fullmatch, segments)) or segments[0] in CONTRACTS:
+        raise StoreError(
+            f"{name!r} is no document's name; expected a relative path of letters, digits, '.', "
+            "'_' and '-' that is not inside a table, such as report.html"
+        )
+    return name
