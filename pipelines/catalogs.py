@@ -24,7 +24,9 @@ def open_catalog(name: str) -> Catalog:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        known = ", ".join(sorted(p.stem for p in (CONFIG_DIR / "metrics").glob("*.yaml")))
+        known = ", ".join(
+            sorted(p.stem for p in (CONFIG_DIR / "metrics").glob("*.yaml") if p.stem != "base")
+        )
         raise ConfigError(
             f"source.catalog: {path} cannot be read ({error.strerror}); known: {known}, "
             "or give the path of a .yaml file"

@@ -179,7 +179,8 @@ def _pull_slice(run: Run, window: Window, pulls: list[Pull], folder: Path) -> _D
     shares = [_Share(run.ref, one, window.step_ms, str(folder)) for one in pulls]
     fetched = run_shards(fetch, shares, workers=run.settings.shards.workers, max_failed_share=1.0)
     done = call(commit, run.ref, window, str(folder))
-    say(f"ingest: {committed(pulls, done)}")
+    if any(p.report.samples for p in done):
+        say(f"ingest: {committed(pulls, done)}")
     return _Done(tuple(done), (), fetched.errors)
 
 

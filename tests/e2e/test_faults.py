@@ -479,8 +479,13 @@ STAYING = {
     "a login page": (page, query_of, "HTML page"),
     "a redirect": (redirect, query_of, "to https://login.example.org/start; "),
     "half a document": (truncated, query_of, "did not answer as a Prometheus query API does"),
+    "no document": (
+        lambda *_: Reply(200, f"{45 * 'x'}{TOKEN} is not allowed here".encode()),
+        query_of,
+        "did not answer as a Prometheus query API does",
+    ),
     "an error with 200": (
-        changed(nothing, status="error", error=f"no, {TOKEN}"), query_of, "refused metric"
+        changed(nothing, status="error", error=f"{280 * 'x'}{TOKEN}"), query_of, "refused metric"
     ),
     "no access": (refused(403), pull_of, "refused user 'reader': HTTP 403"),
     "always cut": (cut(0.5), pull_of, "no answer from http://127.0.0.1"),
@@ -551,6 +556,17 @@ def test_a_dry_run_stores_nothing_and_is_about_right(proxy, ingest):
 
 def younger(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[frame["ts"] >= END - pd.Timedelta(days=1)].reset_index(drop=True)
+
+
+def test_what_could_not_be_stored_is_pulled_again(proxy, ingest, truth):
+    """Only what is in the store is on record as pulled."""
+    broken = ingest.out / f"samples/date={START:%Y-%m-%d}/samples.parquet"
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"no table")
+    assert f"{broken} cannot be merged into" in ingest.red().line
+    broken.unlink()
+    ingest.done()
+    truth.is_in(ingest)
 
 
 def test_a_budget_ends_a_run_and_not_the_way(proxy, ingest, truth):

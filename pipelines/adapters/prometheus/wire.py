@@ -167,7 +167,7 @@ class Wire:
         except msgspec.MsgspecError as error:
             raise self._strange(response, body, str(error), asked) from None
         if answer.status != "success":
-            said = without_secrets(shorten(answer.error), response.request)
+            said = shorten(without_secrets(answer.error, response.request))
             raise QueryFailed(f"{self._address} refused {asked}: {said}")
         answer.warnings = [without_secrets(w, response.request) for w in answer.warnings]
         answer.infos = [without_secrets(i, response.request) for i in answer.infos]
@@ -182,7 +182,7 @@ class Wire:
                 f"not as a Prometheus query API; correct the address or the credentials; asked for "
                 f"{asked}"
             )
-        began = without_secrets(shorten(_text(body), 60), response.request)
+        began = shorten(without_secrets(_text(body), response.request), 60)
         return _TransientError(
             QueryFailed(
                 f"{self._address} did not answer as a Prometheus query API does ({why}; it began "

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.frames import SAMPLES, FrameError, conform
-from pipelines.adapters import samples_write
+from pipelines.adapters.store import samples_write
 from pipelines.adapters.store.samples import merge_day, millis, read_day, split_days
 from pipelines.adapters.store.samples_file import groups_of
 
