@@ -93,6 +93,9 @@ def foresight(run: Run, wanted: Sequence[Wanted]) -> str:
 def committed(pulls: Sequence[Pull], done: Sequence[Pulled]) -> str:
     """One slice, when it is in the store."""
     samples = sum(p.report.samples for p in done)
+    if pulls[0].metric == EVERYTHING:
+        days = sorted({day for p in done for day in p.days})
+        return f"{samples:,} samples from {days[0]} to {days[-1]} are in the store"
     first, last = min(p.start_ms for p in pulls), max(p.end_ms for p in pulls)
     return f"{samples:,} samples from {_utc(first)} to {_utc(last)} are in the store"
 

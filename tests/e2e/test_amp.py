@@ -19,7 +19,17 @@ from checking_proxy import Reply, Request, answering, passing_on
 from metric_servers import MetricsServer
 from prometheus_harness import QUICK, PrometheusHarness
 from signing_proxy import Gate, Key, PodIdentity, Sts
-from source_contract import METRICS, Denied, SourceContract, everything_said, truth, window
+from source_contract import (
+    METRICS,
+    ByQuery,
+    Denied,
+    OverTheNetwork,
+    SourceContract,
+    WithCredentials,
+    everything_said,
+    truth,
+    window,
+)
 
 from pipelines.adapters.aws import AwsParams, who_am_i
 from pipelines.adapters.http import HttpParams, open_client, principal_of
@@ -74,7 +84,7 @@ class Loaded(PrometheusHarness):
         assert samples.equals(truth())
 
 
-class TestAmp(SourceContract):
+class TestAmp(SourceContract, ByQuery, WithCredentials, OverTheNetwork):
     """The whole contract through the gate, with temporary credentials from the environment."""
 
     @pytest.fixture(scope="class")

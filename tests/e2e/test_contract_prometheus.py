@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from metric_servers import MetricsServer
 from prometheus_harness import PrometheusHarness
-from source_contract import HOSTILE, SourceContract
+from source_contract import HOSTILE, ByQuery, OverTheNetwork, SourceContract
 
 from features.metrics import Metric
 from pipelines.adapters.prometheus import PrometheusParams, PrometheusSource
@@ -21,7 +21,7 @@ from pipelines.adapters.source import FetchReport, Spec, Window
 pytestmark = pytest.mark.e2e
 
 
-class TestPrometheus(SourceContract):
+class TestPrometheus(SourceContract, ByQuery, OverTheNetwork):
     @pytest.fixture(scope="class")
     @classmethod
     def harness(cls, prometheus_server: MetricsServer) -> Iterator[PrometheusHarness]:
@@ -30,7 +30,7 @@ class TestPrometheus(SourceContract):
         harness.close()
 
 
-class TestVictoriaMetrics(SourceContract):
+class TestVictoriaMetrics(SourceContract, ByQuery, OverTheNetwork):
     @pytest.fixture(scope="class")
     @classmethod
     def harness(cls, victoria_server: MetricsServer) -> Iterator[PrometheusHarness]:

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 from cloudwatch_harness import CloudWatchHarness, serving
-from source_contract import SourceContract
+from source_contract import ByQuery, OverTheNetwork, SourceContract, WithCredentials
 
 
-class TestCloudWatch(SourceContract):
+class TestCloudWatch(SourceContract, ByQuery, WithCredentials, OverTheNetwork):
     @pytest.fixture(scope="class")
     @classmethod
     def harness(cls) -> Iterator[CloudWatchHarness]:

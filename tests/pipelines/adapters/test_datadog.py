@@ -19,7 +19,17 @@ from datadog_server import (
 from hypothesis import example, given
 from hypothesis import strategies as st
 from source_contract import HOSTILE as ANY
-from source_contract import START, STEP, Denied, SourceContract, everything_said, window
+from source_contract import (
+    START,
+    STEP,
+    ByQuery,
+    Denied,
+    OverTheNetwork,
+    SourceContract,
+    WithCredentials,
+    everything_said,
+    window,
+)
 
 from features.metrics import Metric
 from pipelines.adapters.catalog import load_catalog
@@ -71,7 +81,7 @@ class Harness:
         )
 
 
-class TestDatadog(SourceContract):
+class TestDatadog(SourceContract, ByQuery, WithCredentials, OverTheNetwork):
     @pytest.fixture(scope="class")
     @classmethod
     def harness(cls) -> Iterator[Harness]:

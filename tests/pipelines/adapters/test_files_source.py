@@ -12,7 +12,7 @@ import pytest
 from botocore.config import Config
 from files_harness import FilesHarness, bucket, sorted_by, write
 from moto.core import set_initial_no_auth_action_count
-from source_contract import END, START, STEP, SourceContract, keyed, truth, window
+from source_contract import END, START, STEP, OverTheNetwork, SourceContract, keyed, truth, window
 
 from features.frames import SAMPLES, conform
 from features.metrics import Metric
@@ -69,7 +69,7 @@ class TestDirectory(SourceContract):
         return FilesHarness(fill)
 
 
-class TestS3(SourceContract):
+class TestS3(SourceContract, OverTheNetwork):
     @pytest.fixture(scope="class")
     @classmethod
     def harness(cls, tmp_path_factory, s3) -> FilesHarness:
