@@ -191,6 +191,7 @@ def test_too_many_samples_are_asked_for_in_halves(proxy, ingest, truth):
     truth.is_in(ingest)
 
 
+@pytest.mark.timeout(60)
 def test_an_answer_that_drips_ends_by_the_total_deadline(proxy, ingest, truth):
     """Every byte comes in time, and the whole never does."""
     ingest.source = {"http": {"timeout_s": 0.5}}

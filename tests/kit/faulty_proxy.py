@@ -24,24 +24,9 @@ from urllib.parse import parse_qsl
 import httpx
 
 __all__ = [
-    "Asked",
-    "Fault",
-    "Proxy",
-    "Reply",
-    "bad_gzip",
-    "changed",
-    "cut",
-    "dripping",
-    "page",
-    "redirect",
-    "refused",
-    "skewed",
-    "slow",
-    "spoiling",
-    "too_many",
-    "truncated",
-    "unchunked",
-]
+    "Asked", "Fault", "Proxy", "Reply", "bad_gzip", "changed", "cut", "dripping", "page",
+    "redirect", "refused", "skewed", "slow", "spoiling", "too_many", "truncated", "unchunked",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

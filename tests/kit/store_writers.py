@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.adapters.store import Store
-from pipelines.adapters.store.coverage import CoverageKey
+from pipelines.adapters.store.coverage import Coverage, CoverageKey
 from pipelines.errors import StoreError
 
 processes = multiprocessing.get_context("forkserver")
@@ -41,7 +41,8 @@ def write(root: str, numbers: list[int], acks: Connection) -> None:
     store = Store(root)
     for number in numbers:
         days = store.write_samples(batch(number)).days
-        store.cover(KEY, ((number * 3_600_000, (number + 1) * 3_600_000),), days)
+        span = (number * 3_600_000, (number + 1) * 3_600_000)
+        store.cover(KEY, Coverage((span,), tuple(days)))
         acks.send(number)
 
 

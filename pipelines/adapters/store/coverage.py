@@ -64,11 +64,21 @@ class CoverageKey:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """``days`` are the UTC dates, ISO, into which samples were written; an empty answer writes
-    none."""
+    """What was pulled of one query.
+
+    Attributes
+    ----------
+    spans : what the source has answered in full
+    days : the UTC dates, ISO, into which samples were written; an empty answer writes none
+    series, processed_per_step
+        How many series the last pull had, and how many samples the server read for each step: what
+        the next one will be like. 0 where that is not known.
+    """
 
     spans: Spans = ()
     days: tuple[str, ...] = ()
+    series: int = 0
+    processed_per_step: float = 0.0
 
     @property
     def end_ms(self) -> int | None:
@@ -81,6 +91,8 @@ class Coverage:
         return Coverage(
             tuple((max(a, start_ms), b) for a, b in self.spans if b > start_ms),
             tuple(d for d in self.days if d >= first),
+            self.series,
+            self.processed_per_step,
         )
 
 
@@ -89,6 +101,8 @@ class _Document(msgspec.Struct, forbid_unknown_fields=True):
     key: CoverageKey
     spans: list[tuple[int, int]]
     days: list[str]
+    series: int = 0
+    processed_per_step: float = 0.0
 
 
 def normal(spans: Iterable[tuple[int, int]]) -> Spans:
@@ -128,8 +142,14 @@ def clip(spans: Spans, start_ms: int, end_ms: int) -> Spans:
 
 
 def merge(one: Coverage, other: Coverage) -> Coverage:
-    """What both have covered; neither order nor repetition matters."""
-    return Coverage(union(one.spans, other.spans), tuple(sorted({*one.days, *other.days})))
+    """What both have covered; neither order nor repetition matters. The other one is the newer."""
+    newer = other if other.series else one
+    return Coverage(
+        union(one.spans, other.spans),
+        tuple(sorted({*one.days, *other.days})),
+        newer.series,
+        newer.processed_per_step,
+    )
 
 
 def missing(
@@ -153,7 +173,14 @@ def missing(
 
 def encode(key: CoverageKey, coverage: Coverage) -> bytes:
     """JSON; the same coverage is the same bytes."""
-    document = _Document(1, key, list(coverage.spans), list(coverage.days))
+    document = _Document(
+        1,
+        key,
+        list(coverage.spans),
+        list(coverage.days),
+        coverage.series,
+        coverage.processed_per_step,
+    )
     return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
 
 
@@ -172,7 +199,8 @@ def decode(text: bytes) -> tuple[CoverageKey, Coverage]:
         raise FrameError(f"coverage: {error}") from error
     if document.version != 1:
         raise FrameError(f"coverage: version {document.version} cannot be read by this release")
-    return document.key, Coverage(normal(document.spans), days)
+    spans = normal(document.spans)
+    return document.key, Coverage(spans, days, document.series, document.processed_per_step)
 
 
 def _day_span(date: str) -> tuple[int, int]:

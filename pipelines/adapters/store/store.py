@@ -19,6 +19,7 @@ files offer no moment in which many of them become one for every reader. Retenti
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from features.frames import SAMPLES, Contract, FrameError, conform
 from features.panel import Panel
 from pipelines.adapters.objects.protocol import Objects, open_objects, steady
 from pipelines.adapters.store.clean import CleanReport, clean
-from pipelines.adapters.store.coverage import Coverage, CoverageKey, Spans, normal
+from pipelines.adapters.store.coverage import Coverage, CoverageKey, normal
 from pipelines.adapters.store.coverage_files import add_coverage, read_coverage
 from pipelines.adapters.store.days import (
     Day,
@@ -161,13 +162,9 @@ class Store:
         """What was pulled so far."""
         return read_coverage(self._objects, key)
 
-    def cover(self, key: CoverageKey, spans: Spans, days: Iterable[str]) -> None:
-        """Add to what was pulled; call it when the samples are in the store.
-
-        ``spans`` are Unix milliseconds ``[start, end)``; ``days`` the dates that samples were
-        written into.
-        """
-        add_coverage(self._objects, key, Coverage(normal(spans), tuple(sorted(days))))
+    def cover(self, key: CoverageKey, more: Coverage) -> None:
+        """Add to what was pulled; call it when the samples are in the store."""
+        add_coverage(self._objects, key, replace(more, spans=normal(more.spans)))
 
     def write(self, contract: Contract, table: pa.Table | pd.DataFrame, part: str) -> str:
         """Write one run's table as ``NAME/PART.parquet``, replacing what the same run wrote before.

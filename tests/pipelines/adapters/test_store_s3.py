@@ -15,7 +15,7 @@ from store_writers import KEY
 from features.frames import LEDGER, SAMPLES, SCORES, conform
 from features.panel import Panel
 from pipelines.adapters.store import Store
-from pipelines.adapters.store.coverage import missing
+from pipelines.adapters.store.coverage import Coverage, missing
 from pipelines.errors import StoreError
 
 MONDAY = pd.Timestamp("2026-06-01", tz="UTC")
@@ -68,7 +68,7 @@ def test_the_same_writes_are_the_same_bytes_on_disk_and_in_a_bucket(place, tmp_p
         one.write_samples(samples(name="b"))
         one.write_samples(pd.concat([samples(2.0, name="a"), samples(days=1, metric="errors")]))
         one.write(SCORES, empty(SCORES), "20260601T000000Z")
-        one.cover(KEY, ((0, 5),), ["2026-06-01"])
+        one.cover(KEY, Coverage(((0, 5),), ("2026-06-01",)))
         one.write_samples(samples(2.0, name="a", days=2))
     assert contents() == files(tmp_path / "plain")
     assert store.read_samples().equals(plain.read_samples())
@@ -168,17 +168,19 @@ def test_a_run_is_adopted_from_a_folder_aside(place, tmp_path):
 def test_what_was_pulled_is_remembered_by_query(place):
     store, _ = place
     other = type(KEY)("http://there", "b_total", "", "q", 300)
-    store.cover(KEY, ((0, 10), (20, 30)), ["2026-06-01"])
-    store.cover(KEY, ((10, 20),), ["2026-06-02", "2026-06-01"])
+    store.cover(KEY, Coverage(((0, 10), (20, 30)), ("2026-06-01",), 7, 1.5))
+    store.cover(KEY, Coverage(((10, 20),), ("2026-06-02", "2026-06-01")))
     assert store.coverage(KEY).spans == ((0, 30),)
     assert store.coverage(KEY).days == ("2026-06-01", "2026-06-02")
+    known = store.coverage(KEY)  # who pulled nothing knows nothing newer of what a pull is like
+    assert (known.series, known.processed_per_step) == (7, 1.5)
     assert store.coverage(other).spans == ()
 
 
 def test_a_damaged_coverage_says_what_to_do(place):
     store, _ = place
     store._objects.put(f"samples/_coverage/{KEY.file}", b"{}")
-    for act in (lambda: store.coverage(KEY), lambda: store.cover(KEY, ((0, 1),), [])):
+    for act in (lambda: store.coverage(KEY), lambda: store.cover(KEY, Coverage(((0, 1),)))):
         with pytest.raises(StoreError, match=r"\.json cannot be read: .*delete it: its metric"):
             act()
 
@@ -187,7 +189,8 @@ def test_retention_removes_the_old_and_nothing_else(place):
     store, contents = place
     store.write_samples(samples(days=4))
     start = int(MONDAY.timestamp() * 1000)
-    store.cover(KEY, ((start, start + 4 * DAY_MS),), [d.date for d in store.days()])
+    days = tuple(d.date for d in store.days())
+    store.cover(KEY, Coverage(((start, start + 4 * DAY_MS),), days))
     parts = ["20260601T000000Z", "20260602T115959Z-0001", "20260602T120000Z", "notes"]
     for part in parts:
         store.write(SCORES, empty(SCORES), part)
@@ -236,7 +239,7 @@ def test_exactly_the_days_that_are_over_for_long_enough_go(days, keep, now, tmp_
 def test_pandas_and_duckdb_read_the_folder_as_it_lies(tmp_path):
     store = Store(tmp_path)
     store.write_samples(samples())
-    store.cover(KEY, ((0, 1),), ["2026-06-01"])
+    store.cover(KEY, Coverage(((0, 1),), ("2026-06-01",)))
     (tmp_path / "samples/date=2026-06-01/.samples.parquet.0a.tmp").write_text("half a fi")
     assert {f.name for f in (tmp_path / "samples").iterdir()} >= {".lock", "_coverage"}
     assert len(pd.read_parquet(tmp_path / "samples")) == 864
