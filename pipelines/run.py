@@ -241,13 +241,21 @@ class Run:
 
     def shards(self, start: pd.Timestamp | None = None) -> list[RunRef]:
         """This run, cut by the workloads that were seen since ``start``, all on one step."""
-        frame = self.samples(start or self.history_start, self.as_of)
-        workload = frame["workload"].cat.remove_unused_categories()
-        shards = -(-len(workload.cat.categories) // self.settings.shards.workloads)
-        step = self.step or usual_step(frame)
+        workloads, step = self._census(start or self.history_start)
+        shards = -(-len(workloads) // self.settings.shards.workloads)
+        step = self.step or step
         ref = replace(self.ref, shards=max(shards, 1), step_s=step.total_seconds())
-        used = np.unique(homes(workload.cat.categories, ref.shards))
+        used = np.unique(homes(workloads, ref.shards))
         return [replace(ref, shard=int(i)) for i in used]
+
+    def _census(self, start: pd.Timestamp) -> tuple[list[str], pd.Timedelta]:
+        """All workloads since ``start`` and their samples' step."""
+        known = None if self.ref.inputs else self.store.census(start, self.as_of)
+        if known is not None:
+            return known
+        frame = self.samples(start, self.as_of)
+        workload = frame["workload"].cat.remove_unused_categories()
+        return [str(name) for name in workload.cat.categories], usual_step(frame)
 
     def _stored(
         self, start: pd.Timestamp, end: pd.Timestamp, metrics: Collection[str] | None

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -33,7 +33,16 @@ from pipelines.errors import ConfigError
 from pipelines.run import Run
 from pipelines.settings_outside import SourceSettings
 
-__all__ = ["EVERYTHING", "identity", "meter", "open_http", "open_source", "shown"]
+__all__ = [
+    "EVERYTHING",
+    "files_source",
+    "identity",
+    "meter",
+    "open_http",
+    "open_source",
+    "shown",
+    "signs",
+]
 
 _UNBOUND = Allowance()
 
@@ -56,11 +65,11 @@ def open_source(run: Run, left: Allowance = _UNBOUND) -> Generator[Source]:
                 yield PrometheusSource(
                     client,
                     cluster=source.cluster,
-                    params=_bounded(source.prometheus, left),
+                    params=_bounded(source.prometheus, left, run),
                     principal=principal_of(client),
                 )
         case "files":
-            yield FilesSource(source.paths, cluster=source.cluster, params=source.files)
+            yield files_source(source)
         case "cloudwatch":
             yield _cloudwatch(source)
         case "datadog":
@@ -77,6 +86,26 @@ def open_http(source: SourceSettings, transport: httpx.BaseTransport | None = No
         auth=amp_auth(source.url, source.aws) if signs(source) else None,
         basic=(source.username, password) if source.username else None,
         transport=transport,
+    )
+
+
+def files_source(source: SourceSettings) -> FilesSource:
+    """Files on disk, or in S3 with the credentials of ``source.aws``; raises as ``open_source``."""
+    if not any(path.startswith("s3://") for path in source.paths):
+        return FilesSource(source.paths, cluster=source.cluster, params=source.files)
+    session = aws_session(source.aws)
+
+    def client() -> Any:
+        import boto3
+
+        return boto3.Session(botocore_session=session).client("s3")
+
+    return FilesSource(
+        source.paths,
+        cluster=source.cluster,
+        s3_client=client,
+        params=source.files,
+        principal=principal(source.aws, session.get_credentials()),
     )
 
 
@@ -155,10 +184,14 @@ def identity(run: Run) -> str:
     return f"{source.kind} {where} {source.cluster}"
 
 
-def _bounded(params: PrometheusParams, left: Allowance) -> PrometheusParams:
+def _bounded(params: PrometheusParams, left: Allowance, run: Run) -> PrometheusParams:
     """One query may not process more than the run may still spend."""
-    if math.isinf(left.samples_processed):
+    bound = left.samples_processed
+    price = run.settings.ingest.prices.amp_per_billion_samples_processed
+    if meter(run) == "amp" and price:
+        bound = min(bound, left.usd / price * 1e9)
+    if math.isinf(bound):
         return params
-    most = max(1, int(left.samples_processed))
+    most = max(1, int(bound))
     own = params.max_samples_processed_per_query or most
     return replace(params, max_samples_processed_per_query=min(own, most))

@@ -29,6 +29,7 @@ __all__ = [
     "aws_credentials",
     "aws_session",
     "frozen_credentials",
+    "new_session",
     "principal",
     "who_am_i",
 ]
@@ -106,16 +107,30 @@ def aws_session(params: AwsParams) -> Session:
     AccessDenied, SourceUnreachable
         Whoever hands out the credentials refuses, or does not answer.
     """
-    session = _new_session(params)
+    session = new_session(params)
     who = _source(params) or "the AWS credentials"
     found = _explained(session.get_credentials, who)
     if found is None:
         raise ConfigError(_NO_CREDENTIALS)
     if params.role_arn:
-        assumed = _new_session(params)
+        assumed = new_session(params)
         credentials = _assumed(params, session, found)
         assumed.register_component("credential_provider", _Given(credentials))
         return assumed
+    return session
+
+
+def new_session(params: AwsParams | None = None) -> Session:
+    """A botocore session that has not looked for credentials yet; no role is assumed in it."""
+    from botocore.session import Session
+
+    _quiet()
+    params = params or AwsParams()
+    session = Session(profile=params.profile or None)
+    # Pods get AWS_REGION, which botocore alone among the SDKs does not read.
+    region = params.region or os.environ.get("AWS_REGION")
+    if region:
+        session.set_config_variable("region", region)
     return session
 
 
@@ -179,18 +194,6 @@ class _Given:
 
     def load_credentials(self) -> Credentials:
         return self._credentials
-
-
-def _new_session(params: AwsParams) -> Session:
-    from botocore.session import Session
-
-    _quiet()
-    session = Session(profile=params.profile or None)
-    # Pods get AWS_REGION, which botocore alone among the SDKs does not read.
-    region = params.region or os.environ.get("AWS_REGION")
-    if region:
-        session.set_config_variable("region", region)
-    return session
 
 
 def _quiet() -> None:

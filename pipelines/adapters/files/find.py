@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.adapters.aws import new_session
 from pipelines.adapters.source import shorten
 from pipelines.errors import AccessDenied, InputError, QueryFailed, SourceUnreachable
 
@@ -52,10 +53,13 @@ class File:
         return pa.CompressedInputStream(self.open(), "gzip") if packed else self.open()
 
 
-def find(paths: Sequence[str | Path], s3_client: S3Client | None = None) -> list[File]:
+def find(
+    paths: Sequence[str | Path], s3_client: S3Client | None = None, principal: str = ""
+) -> list[File]:
     """The files in the order given; a directory or prefix stands for what is below it, by name.
 
     Below a directory, names that begin with ``.`` or ``_`` are left out, as are other endings.
+    ``principal`` is who the client's credentials are, for errors.
 
     Raises
     ------
@@ -73,7 +77,7 @@ def find(paths: Sequence[str | Path], s3_client: S3Client | None = None) -> list
             files += _local(Path(path))
             continue
         client = client or (s3_client or _client)()
-        files += _below(str(path), client)
+        files += _below(str(path), client, principal)
     return files
 
 
@@ -108,21 +112,23 @@ def _wanted(where: str, found: Sequence[tuple[Sequence[str], File]]) -> list[Fil
 
 
 def _client() -> Any:
-    import boto3
+    from boto3.session import Session
 
-    return boto3.client("s3")
+    return Session(botocore_session=new_session()).client("s3")
 
 
-def _below(address: str, client: Any) -> list[File]:
+def _below(address: str, client: Any, who: str) -> list[File]:
     """The object of that name, or all objects below it."""
     bucket, _, key = address.removeprefix("s3://").partition("/")
     if not bucket:
         raise InputError(f"{address}: expected s3://BUCKET or s3://BUCKET/PREFIX")
     objects: list[tuple[str, int]] = []
-    with _explained(address):
+    with _explained(address, who):
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
         objects += [(o["Key"], o["Size"]) for page in pages for o in page.get("Contents", ())]
-    found = {name: _in_s3(client, bucket, name, size) for name, size in objects if name[-1:] != "/"}
+    found = {
+        name: _in_s3(client, bucket, name, size, who) for name, size in objects if name[-1:] != "/"
+    }
     if key in found:
         return [_checked(found[key])]
     folder = key if not key or key.endswith("/") else f"{key}/"
@@ -133,16 +139,19 @@ def _below(address: str, client: Any) -> list[File]:
     return _wanted(address, parts)
 
 
-def _in_s3(client: Any, bucket: str, key: str, size: int) -> File:
-    name = f"s3://{bucket}/{key}"
-    return File(name, size, lambda: pa.PythonFile(_Object(client, bucket, key, size), mode="r"))
+def _in_s3(client: Any, bucket: str, key: str, size: int, who: str) -> File:
+    def opened() -> Any:
+        return pa.PythonFile(_Object(client, bucket, key, size, who), mode="r")
+
+    return File(f"s3://{bucket}/{key}", size, opened)
 
 
 class _Object(io.RawIOBase):
     """An object as a seekable file; each read is one ranged request, and Parquet asks for few."""
 
-    def __init__(self, client: Any, bucket: str, key: str, size: int) -> None:
+    def __init__(self, client: Any, bucket: str, key: str, size: int, who: str) -> None:
         super().__init__()
+        self._who = who
         self._client, self._bucket, self._key, self._size = client, bucket, key, size
         self._at = 0
 
@@ -163,7 +172,7 @@ class _Object(io.RawIOBase):
         end = self._size if size is None or size < 0 else min(self._at + size, self._size)
         if end <= self._at:
             return b""
-        with _explained(f"s3://{self._bucket}/{self._key}"):
+        with _explained(f"s3://{self._bucket}/{self._key}", self._who):
             answer = self._client.get_object(
                 Bucket=self._bucket, Key=self._key, Range=f"bytes={self._at}-{end - 1}"
             )
@@ -173,14 +182,14 @@ class _Object(io.RawIOBase):
 
 
 @contextmanager
-def _explained(address: str) -> Generator[None]:
+def _explained(address: str, who: str) -> Generator[None]:
     """Botocore's errors as ours."""
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
     try:
         yield
     except ClientError as error:
-        raise _refusal(address, error.response.get("Error", {})) from error
+        raise _refusal(address, error.response.get("Error", {}), who) from error
     except NoCredentialsError as error:
         raise AccessDenied(
             f"{address}: no AWS credentials were found; set AWS_PROFILE or run with an IAM role"
@@ -189,13 +198,13 @@ def _explained(address: str) -> Generator[None]:
         raise SourceUnreachable(f"{address}: no answer from S3: {shorten(str(error))}") from error
 
 
-def _refusal(address: str, said: dict[str, str]) -> Exception:
+def _refusal(address: str, said: dict[str, str], who: str) -> Exception:
     code, text = said.get("Code", "?"), shorten(said.get("Message", "") or "no reason given")
     if code in _MISSING:
         return InputError(f"{address}: no such bucket or object ({code}: {text})")
     if code in _DENIED:
         return AccessDenied(
-            f"{address}: S3 refuses these AWS credentials ({code}: {text}); "
+            f"{address}: S3 refuses {who or 'these AWS credentials'}: {code}: {text}; "
             "they need s3:ListBucket on the bucket and s3:GetObject on its objects"
         )
     return QueryFailed(f"{address}: S3 failed with {code}: {text}")

@@ -72,14 +72,17 @@ class FilesSource:
         cluster: str,
         s3_client: S3Client | None = None,
         params: FilesParams | None = None,
+        principal: str = "",
     ) -> None:
         """``cluster`` is the cluster of rows that have none.
 
         ``s3_client`` makes the boto3 client for ``s3://`` paths; by default boto3 does.
+        ``principal`` is who its credentials are, for errors.
         """
         self._paths = tuple(paths)
         self._fill = {"cluster": cluster, "namespace": "default", "kind": "Workload"}
         self._s3_client = s3_client
+        self._principal = principal
         self._params = params or FilesParams()
 
     def estimate(self, spec: Spec, window: Window) -> Estimate:
@@ -92,7 +95,7 @@ class FilesSource:
         SourceError
             S3 refuses or does not answer.
         """
-        files, cut = self._files(), self._cut(spec, window)
+        files, cut = self.files(), self._cut(spec, window)
         series: set[tuple[str, ...]] = set()
         rows = 0
         for file in files:
@@ -112,7 +115,7 @@ class FilesSource:
         SourceError
             S3 refuses or does not answer.
         """
-        files, whole = self._files(), self._cut(spec, window)
+        files, whole = self.files(), self._cut(spec, window)
         rows = sum(rows_within(file, whole) for file in files)
         seen: _Seen = {}
         for part in _parts(window, -(-rows // self._params.max_rows_per_chunk)):
@@ -121,8 +124,9 @@ class FilesSource:
             reading = FetchReport(queries=len(files))
             yield _chunk(tables, spec, part, self._fill["cluster"], seen, reading)
 
-    def _files(self) -> list[File]:
-        return find(self._paths, self._s3_client)
+    def files(self) -> list[File]:
+        """What the paths stand for; raises what ``find`` raises."""
+        return find(self._paths, self._s3_client, self._principal)
 
     def _cut(self, spec: Spec, window: Window) -> Cut:
         name = None if spec.metric.name == EVERYTHING else spec.metric.name

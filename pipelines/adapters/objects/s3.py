@@ -27,6 +27,7 @@ from typing import Any, BinaryIO, TypeVar
 
 import pyarrow as pa
 
+from pipelines.adapters.aws import new_session
 from pipelines.adapters.objects.protocol import ANY, Conflict, Stat, checked
 from pipelines.adapters.objects.ranges import Ranges
 from pipelines.adapters.objects.s3_errors import AbsentError, EmptyError, translated
@@ -98,7 +99,8 @@ class S3Objects:
         retries: Any = {"mode": "standard", "total_max_attempts": 6}
         config = Config(retries=retries, connect_timeout=10, read_timeout=60)
         try:
-            return Session().client("s3", endpoint_url=self._endpoint_url, config=config)
+            session = Session(botocore_session=new_session())
+            return session.client("s3", endpoint_url=self._endpoint_url, config=config)
         except (BotoCoreError, ValueError) as error:
             raise translated(error, self.root, "reached") from None
 

@@ -12,9 +12,26 @@ from pipelines.adapters.objects.protocol import Objects
 from pipelines.adapters.store.days import opened
 from pipelines.errors import StoreError
 
-__all__ = ["document_file", "load_part", "part_file", "part_names", "save_part"]
+__all__ = [
+    "document_file",
+    "load_part",
+    "nothing_there",
+    "part_file",
+    "part_names",
+    "save_part",
+]
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_WRITTEN_BY = {
+    "samples": "ingest",
+    "scores": "score",
+    "leaks": "score",
+    "incidents": "score",
+    "forecasts": "forecast",
+    "capacity": "forecast",
+    "ledger": "plan",
+    "backtest": "train",
+}
 
 
 def part_file(contract: Contract, part: str) -> str:
@@ -81,3 +98,10 @@ def document_file(name: str) -> str:
             "'_' and '-' that is not inside a table, such as report.html"
         )
     return name
+
+
+def nothing_there(root: str, contract: Contract, part: str | None = None) -> StoreError:
+    """The error of a table that nobody has written yet."""
+    verb = _WRITTEN_BY.get(contract.name)
+    what = contract.name + (f" of run {part}" if part else "")
+    return StoreError(f"no {what} in {root}" + (f"; run `foretide {verb}` first" if verb else ""))

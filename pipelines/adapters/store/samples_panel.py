@@ -30,7 +30,7 @@ from pipelines.adapters.store.samples_fill import (
     labels_of,
 )
 
-__all__ = ["panel_of"]
+__all__ = ["DAY_MS", "panel_of", "workloads_of"]
 
 _MAX_CELLS = 1_000_000_000
 
@@ -116,7 +116,7 @@ def _placed(wanted: list[Day], mine: Mine | None) -> pd.DataFrame:
     for day in wanted:
         for i, group in day.groups:
             if group.digest not in known:
-                known[group.digest] = _workloads(day.file, i, group)
+                known[group.digest] = workloads_of(day.file, i, group)
     workloads = sorted(set().union(*known.values()))
     metrics = sorted({group.metric for day in wanted for _, group in day.groups})
     rank = {name: i for i, name in enumerate(workloads)}
@@ -136,8 +136,8 @@ def _placed(wanted: list[Day], mine: Mine | None) -> pd.DataFrame:
     return pd.DataFrame({"workload": names[of_workload], "metric": kinds[of_metric]}, dtype="str")
 
 
-def _workloads(file: pq.ParquetFile, row_group: int, group: Group) -> list[str]:
-    """The ids of a row group's series, in order."""
+def workloads_of(file: pq.ParquetFile, row_group: int, group: Group) -> list[str]:
+    """The ids of a row group's series, in order: labels are read, and nothing else."""
     labels = labels_of(file, row_group)
     codes = [label.indices.to_numpy() for label in labels]
     if group.dense:

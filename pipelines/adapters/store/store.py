@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from features.frames import SAMPLES, Contract, FrameError, conform
 from features.panel import Panel
 from pipelines.adapters.objects.protocol import Objects, open_objects, steady
+from pipelines.adapters.store.census import census_of
 from pipelines.adapters.store.clean import CleanReport, clean
 from pipelines.adapters.store.coverage import Coverage, CoverageKey, normal
 from pipelines.adapters.store.coverage_files import add_coverage, read_coverage
@@ -48,6 +50,7 @@ from pipelines.adapters.store.merge import WriteReport, merge_spools, merge_tabl
 from pipelines.adapters.store.parts import (
     document_file,
     load_part,
+    nothing_there,
     part_file,
     part_names,
     save_part,
@@ -57,16 +60,7 @@ from pipelines.errors import StoreError
 
 __all__ = ["Store", "WriteReport"]
 
-_WRITTEN_BY = {
-    "samples": "ingest",
-    "scores": "score",
-    "leaks": "score",
-    "incidents": "score",
-    "forecasts": "forecast",
-    "capacity": "forecast",
-    "ledger": "plan",
-    "backtest": "train",
-}
+T = TypeVar("T")
 
 
 class Store:
@@ -123,7 +117,7 @@ class Store:
         wanted = None if metrics is None else set(metrics)
         parts = read_window(self._objects, lo, hi, wanted)
         if not parts and not self.days():
-            raise self._missing(SAMPLES)
+            raise nothing_there(self.root, SAMPLES)
         return _joined(parts, SAMPLES)
 
     def panel(
@@ -144,10 +138,22 @@ class Store:
             with opened_days(self._objects, lo, hi) as days:
                 return panel_of(days, metrics, start, end, step, mine=mine)
 
-        try:
-            return steady(read)
-        except (pa.ArrowException, OSError, FrameError) as error:
-            raise StoreError(f"{self.root}: samples cannot be read: {one_line(error)}") from error
+        return self._read(read)
+
+    def census(
+        self, start: pd.Timestamp, end: pd.Timestamp
+    ) -> tuple[list[str], pd.Timedelta] | None:
+        """The workloads of the days of ``[start, end)`` and the samples' step; see ``census_of``.
+
+        None where only the samples themselves can tell.
+        """
+        lo, hi = bound(start, "start"), bound(end, "end")
+
+        def read() -> tuple[list[str], pd.Timedelta] | None:
+            with opened_days(self._objects, lo, hi) as days:
+                return census_of(days, lo, hi)
+
+        return self._read(read)
 
     def days(self) -> list[Day]:
         """Date and size of each day there is, in order."""
@@ -202,7 +208,7 @@ class Store:
         tables = each(self._objects, lambda file: load_part(self._objects, file, contract), files)
         found = [table for table in tables if table is not None]
         if not found:
-            raise self._missing(contract, part)
+            raise nothing_there(self.root, contract, part)
         return _joined(found, contract)
 
     def adopt(self, contract: Contract, aside: Store, *, replacing: Iterable[str]) -> list[str]:
@@ -274,18 +280,17 @@ class Store:
             raise ValueError(f"keep_days must be at least 1, got {keep_days}")
         return clean(self._objects, bound(as_of, "as_of"), keep_days, tables)
 
+    def _read(self, read: Callable[[], T]) -> T:
+        try:
+            return steady(read)
+        except (pa.ArrowException, OSError, FrameError) as error:
+            raise StoreError(f"{self.root}: samples cannot be read: {one_line(error)}") from error
+
     def _conformed(self, table: pa.Table | pd.DataFrame, contract: Contract) -> pa.Table:
         try:
             return conform(table, contract)
         except FrameError as error:
             raise StoreError(f"refused to write to {self.root}: {error}") from error
-
-    def _missing(self, contract: Contract, part: str | None = None) -> StoreError:
-        verb = _WRITTEN_BY.get(contract.name)
-        what = contract.name + (f" of run {part}" if part else "")
-        return StoreError(
-            f"no {what} in {self.root}" + (f"; run `foretide {verb}` first" if verb else "")
-        )
 
 
 def _joined(tables: Sequence[pa.Table], contract: Contract) -> pa.Table:
