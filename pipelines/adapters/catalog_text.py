@@ -13,6 +13,8 @@ from pipelines.errors import ConfigError
 
 __all__ = ["expand", "query_text", "read_yaml"]
 
+# libyaml's parser where PyYAML was built with it: every task opens the catalog
+_Loader: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 
 
@@ -92,7 +94,7 @@ def _inside(value: object, definitions: Mapping[str, str], here: str) -> object:
             raise ConfigError(f"{here}: expected text, a number, a list or keys, got {value!r}")
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class _UniqueKeys(_Loader):
     """PyYAML lets the last of two equal keys win in silence; here that is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

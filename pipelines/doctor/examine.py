@@ -139,4 +139,10 @@ def _models(run: Run, client: httpx.Client) -> Iterator[Check]:
         yield reached
         if reached.status == "fail":
             return
-    yield from check_models(run.tracking(), run.as_of)
+    try:
+        tracking = run.tracking()
+    except ConfigError as error:
+        remedy = "set tracking.uri: the address of an MLflow server, or sqlite:///FILE"
+        yield Check("models", "fail", str(error), remedy)
+        return
+    yield from check_models(tracking, run.as_of)

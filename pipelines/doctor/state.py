@@ -9,6 +9,8 @@ import pandas as pd
 import pyarrow as pa
 
 from features.frames import SCORES, Contract
+from pipelines.adapters.objects.probe import probe_write
+from pipelines.adapters.objects.protocol import open_objects
 from pipelines.adapters.store import Store
 from pipelines.adapters.tracking import Tracking
 from pipelines.doctor.check import Check
@@ -27,10 +29,10 @@ def check_store(store: Store) -> Check:
     """Whether the tables can be listed and written; nothing is made."""
     try:
         store.parts(SCORES)
+        if store.root.startswith("s3://"):
+            return _bucket(store.root)
     except StoreError as error:
         return Check("store", "fail", str(error), "correct store.path or its permissions")
-    if "://" in store.root:
-        return Check("store", "ok", f"{store.root} can be listed; writing was not tried")
     path = Path(store.root).absolute()
     place = next(p for p in (path, *path.parents) if p.exists())
     if not place.is_dir():
@@ -40,6 +42,17 @@ def check_store(store: Store) -> Check:
         return Check("store", "fail", detail, "change its permissions, or choose a store.path")
     made = "" if place == path else "; the first step makes it"
     return Check("store", "ok", f"{path} is writable{made}")
+
+
+def _bucket(root: str) -> Check:
+    if probe_write(open_objects(root)):
+        return Check("store", "ok", f"{root} can be listed and written")
+    return Check(
+        "store",
+        "warn",
+        f"{root} can be written, and keeps no condition of a write (If-Match)",
+        "let one process at a time write to it, or use a store that does: Amazon S3, a newer MinIO",
+    )
 
 
 def check_samples(store: Store, as_of: pd.Timestamp, days: float, fresh: pd.Timedelta) -> Check:

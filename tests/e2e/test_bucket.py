@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from command_line import CommandLine, Told, no_aws_of_the_machine
 from files_harness import write
 from s3_server import S3Server, s3_server
 
-from features.frames import CONTRACTS, SKIPS, Contract
+from features.frames import CONTRACTS
 from features.synthetic import ClusterSpec, simulate
 from pipelines.adapters.store import Store
 
@@ -31,7 +30,7 @@ pytestmark = [
 
 WEEKS, STEP_S = 3, 1800
 PREFIX = "teams/a b/foretide"
-RUNS = ("part", "run_id", "model_version", "path")
+TABLES = {"scores", "forecasts", "capacity", "backtest", "skips", "accuracy", "replays"}
 
 
 @pytest.fixture(scope="module")
@@ -110,18 +109,68 @@ def ways(
     return made[0], made[1]
 
 
-def test_the_whole_way_in_a_bucket(ways: tuple[Way, Way], bucket: S3Server, tmp_path: Path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_whole_way_in_a_bucket(ways: tuple[Way, Way], bucket: S3Server, tmp_path: Path):
     disk, s3 = ways
-    told = [way.whole() for way in ways]
-    for verb in told[0]:
-        print(verb, told[0][verb], told[1][verb])
-    stores = [Store(way.root) for way in ways]
-    for contract in CONTRACTS.values():
-        print(contract.name, *(s.parts(contract) for s in stores))
-    keys = bucket.contents(PREFIX)
-    print(sorted(keys))
-    print(sorted(p.relative_to(tmp_path) for p in tmp_path.rglob("*") if p.is_file()))
-    d = s3.line.run("doctor", "--out", s3.root, "--as-of", s3.end.isoformat())
-    print(d.code, d.err, *d.result, sep="\n")
-    assert 0
+    told, expected = s3.whole(), disk.whole()
+    assert_same_tables(Store(s3.root), Store(disk.root))
+
+    keys, files = bucket.contents(PREFIX), files_of(Path(disk.root))
+    assert keys.keys() == files.keys()
+    exact = [key for key in keys if key.startswith(("samples/", "plans/", "evaluation/"))]
+    assert len(exact) > 7 * WEEKS
+    assert {key: keys[key] for key in exact} == {key: files[key] for key in exact}
+    ours, theirs = told["report"]["run_id"].encode(), expected["report"]["run_id"].encode()
+    assert keys["report.html"].replace(ours, theirs) == files["report.html"]
+
+    assert told["report"]["outputs"] == {"report": f"{s3.root}/report.html"}
+    assert told["plan"]["outputs"]["plan"].startswith(f"{s3.root}/plans/")
+    assert told["plan"]["figures"] == expected["plan"]["figures"]
+    assert told["evaluate"]["figures"] == expected["evaluate"]["figures"]
+    assert not [p for p in tmp_path.rglob("*") if "s3:" in p.name]
+
+    before = bucket.contents(PREFIX)
+    checks = s3("doctor").checks
+    assert {c["status"] for c in checks.values()} == {"ok"}, checks
+    assert "can be listed and written" in checks["store"]["detail"]
+    s3("ingest")
+    s3("plan")
+    assert bucket.contents(PREFIX) == before
+
+
+def assert_same_tables(one: Store, other: Store) -> None:
+    written = [c for c in CONTRACTS.values() if c.name != "samples" and other.parts(c)]
+    assert {c.name for c in written} >= TABLES
+    for contract in written:
+        assert one.parts(contract) == other.parts(contract)
+        frames = [without_run(s.read(contract)) for s in (one, other)]
+        pd.testing.assert_frame_equal(*frames)
+    assert one.read_samples().equals(other.read_samples())
+
+
+def without_run(table: pa.Table) -> pd.DataFrame:
+    """The trackers' addresses are settings, which a run's name follows from."""
+    frame = table.to_pandas()
+    return frame.drop(columns=[c for c in ("run_id",) if c in frame])
+
+
+def files_of(root: Path) -> dict[str, bytes]:
+    files = (p for p in root.rglob("*") if p.is_file() and not p.name.startswith("."))
+    return {str(p.relative_to(root)): p.read_bytes() for p in files}
+
+
+def test_models_need_a_place_of_their_own(ways: tuple[Way, Way]):
+    """MLflow's own file cannot be in a bucket, and nobody guesses another place."""
+    _, s3 = ways
+    del s3.line.settings["tracking"]
+    root = f"{s3.root}-2"
+    where = ["--out", root, "--as-of", s3.end.isoformat()]
+    s3.line.done("ingest", *where)
+    told = s3.line.run("train", *where)
+    assert told.code == 1
+    assert told.line.startswith(f"foretide: tracking.uri: needed where the store is {root}; ")
+    doctor = s3.line.run("doctor", *where)
+    assert doctor.code == 1
+    failed = [c for c in doctor.result if c["status"] == "fail"]
+    assert [c["name"] for c in failed] == ["models"]
+    assert "tracking.uri" in failed[0]["detail"]
+    assert failed[0]["remedy"]

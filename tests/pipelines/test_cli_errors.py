@@ -98,7 +98,7 @@ def configured(folder: Path, text: str) -> str:
     ("text", "named"),
     [
         ("sorce: {url: x}", ["unknown key 'sorce'", "'source'"]),
-        ("source: {timeout_s: -1}", ["source.timeout_s", "-1"]),
+        ("source: {http: {timeout_s: -1}}", ["source.http", "timeout_s", "-1"]),
         ("detect: {band: {hold_hours: 3}}", ["detect.band.hold_hours", "hold_h"]),
         ("source: {catalog: nothing}", ["source.catalog", "nothing.yaml", "plain, prometheus"]),
         ("source: {metrics: [cpu]}", ["source.metrics", "'cpu'", "cpu_usage_cores"]),
