@@ -80,7 +80,7 @@ class CommandLine:
             for text in (out, err, *logged):
                 beginning = secret[:10]  # an error that is cut may not cut a secret that it hides
                 assert beginning not in text, text[max(0, text.index(beginning) - 200) :][:400]
-        assert "Traceback" not in err
+        assert "Traceback" not in err, err
         return Told(code, json.loads(out) if out else None, err)
 
     def done(self, *args: str) -> Told:
