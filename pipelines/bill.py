@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -104,10 +105,9 @@ class Allowance:
             }
         )
 
-    @classmethod
-    def nothing(cls) -> Allowance:
-        """Not a sample."""
-        return cls(0.0, 0.0, 0.0, 0.0)
+    def spent(self) -> Allowance:
+        """The same bounds, with nothing left of each; what has no bound has none still."""
+        return Allowance(*(has if math.isinf(has) else 0.0 for has in self._each()))
 
     @property
     def is_spent(self) -> bool:
@@ -117,6 +117,11 @@ class Allowance:
     def holds(self, spending: Spending) -> bool:
         """Whether so much is still allowed."""
         return all(has >= use for has, use in zip(self._each(), spending.each(), strict=True))
+
+    def part_of(self, spending: Spending) -> float:
+        """The share of it that is allowed, 0 to 1."""
+        pairs = zip(self._each(), spending.each(), strict=True)
+        return min((has / use for has, use in pairs if use > has), default=1.0)
 
     def less(self, spending: Spending) -> Allowance:
         """What is left after it, never below nothing."""

@@ -7,6 +7,7 @@
     ├── SourceError            metrics could not be had
     │   ├── SourceUnreachable  no answer, or none in time
     │   ├── QueryFailed        the server answered, and said no
+    │   │   ├── QueryTooLarge  … to the smallest part of it that can be asked for
     │   │   └── AccessDenied   … to who we are: the text names the principal, never its secret
     │   └── EmptyResult        the server answered, and there was nothing
     ├── InputError             a file given by the user cannot be read as samples
@@ -28,6 +29,7 @@ __all__ = [
     "InputError",
     "ModelError",
     "QueryFailed",
+    "QueryTooLarge",
     "SourceError",
     "SourceUnreachable",
     "StoreError",
@@ -52,6 +54,10 @@ class SourceUnreachable(SourceError):
 
 class QueryFailed(SourceError):
     """The source answered and refused; the text names the query and what the server said."""
+
+
+class QueryTooLarge(QueryFailed):
+    """Even one step would be more than the source, or whoever asks it, allows."""
 
 
 class AccessDenied(QueryFailed):

@@ -29,8 +29,8 @@ from pipelines.pulls import Pull, Wanted, allot, slices
 from pipelines.run import Run, RunRef
 from pipelines.say import say
 from pipelines.sources import meter
-from pipelines.spool import Pulled
-from pipelines.staging import aside, staged, sweep
+from pipelines.spool import BUDGET_SPENT, Pulled
+from pipelines.staging import staged, sweep
 from pipelines.tally import (
     committed,
     empty_text,
@@ -109,8 +109,8 @@ def ingest(
     if not dry_run:
         say(f"ingest: {foresight(run, wanted)}")
         sweep(run, "ingest", now())
-        with staged(run, "ingest"):
-            done = _pull_all(run, window, wanted)
+        with staged(run, "ingest", alone=False) as folder:
+            done = _pull_all(run, window, wanted, folder)
         if run.settings.store.keep_days is not None:
             call(tidy, ref)
     result = publish(_outcome(run, wanted, done, dry_run=dry_run))
@@ -150,7 +150,7 @@ def tidy(ref: RunRef) -> None:
         say(f"ingest: {gone} files older than {keep_days:g} days are gone")
 
 
-def _pull_all(run: Run, window: Window, wanted: list[Wanted]) -> _Done:
+def _pull_all(run: Run, window: Window, wanted: list[Wanted], aside: Path) -> _Done:
     """Slice by slice, until all is there, the budget is spent or the source is gone."""
     done = _Done()
     prices, billed = run.settings.ingest.prices, meter(run)
@@ -162,10 +162,11 @@ def _pull_all(run: Run, window: Window, wanted: list[Wanted]) -> _Done:
         left = Allowance.left(
             run.settings.ingest.budget, spent + Spending.of(done.report, prices, billed)
         )
-        allowed, left_out = allot(pulls, left, prices, billed)
-        folder = aside(run, "ingest") / f"{number:05d}"
+        allowed, left_out = allot(pulls, left, prices, billed, window.step_ms)
+        folder = aside / f"{number:05d}"
         done += _pull_slice(run, window, allowed, folder)
-        done += _Done(left_out=tuple(left_out))
+        shortened = (p for p, a in zip(pulls, allowed, strict=False) if a.start_ms > p.start_ms)
+        done += _Done(left_out=(*shortened, *left_out))
         shutil.rmtree(folder, ignore_errors=True)
         if any(isinstance(e, AccessDenied | SourceUnreachable) for e in done.errors):
             rest = [p for later in cut[number + 1 :] for p in later]
@@ -217,5 +218,6 @@ def _judge(run: Run, wanted: list[Wanted], done: _Done) -> None:
         if not isinstance(first, ForetideError):
             raise first
         raise type(first)(f"{first}{kept if done.report.samples else ''}") from first
-    if done.pulled and not done.report.samples:
+    unpaid = any(p.ended == BUDGET_SPENT for p in done.pulled)
+    if done.pulled and not done.report.samples and not unpaid:
         raise EmptyResult(empty_text(run, wanted, done.report))

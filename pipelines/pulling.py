@@ -16,8 +16,8 @@ from features.metrics import Metric
 from pipelines.adapters.source import Chunk, Estimate, FetchReport, Source, Spec, Window
 from pipelines.adapters.store.coverage import Coverage, CoverageKey, Spans, clip, missing
 from pipelines.bill import Spending
-from pipelines.errors import AccessDenied, ConfigError, QueryFailed
-from pipelines.pulls import Pull, Wanted, share
+from pipelines.errors import AccessDenied, ConfigError, QueryFailed, QueryTooLarge
+from pipelines.pulls import Pull, Wanted, but_silence, share
 from pipelines.run import Run
 from pipelines.sources import EVERYTHING, identity, meter, open_source
 from pipelines.spool import BUDGET_SPENT, Pulled, Spool, pulled, spools
@@ -36,7 +36,7 @@ def window_of(run: Run, start: pd.Timestamp | None) -> Window:
     Raises
     ------
     ConfigError
-        No step lies between them.
+        No step lies between them, or days do not consist of whole steps.
     """
     step = run.step or _STEP
     begin, end = start, run.as_of.floor(step)
@@ -44,7 +44,15 @@ def window_of(run: Run, start: pd.Timestamp | None) -> Window:
         begin, end = start if start is not None else _EPOCH, run.as_of
     if begin is None:
         begin = run.history_start
+    keep_days = run.settings.store.keep_days
+    if keep_days is not None:  # what would go away again is not pulled
+        begin = max(begin, run.as_of - pd.Timedelta(days=keep_days))
     window = Window.of(begin, end, step)
+    if not _is_files(run) and _DAY_MS % window.step_ms:
+        raise ConfigError(
+            f"history.step_s: what is pulled is kept by the day, so the step must divide 86400 s, "
+            f"got {step.total_seconds():g}"
+        )
     if not window.steps:
         raise ConfigError(
             f"--start {begin:%Y-%m-%d %H:%M} is not a step of {step.total_seconds():g} s before "
@@ -86,6 +94,13 @@ def survey(run: Run, window: Window, *, again: bool) -> list[Wanted]:
     The source is asked for a small part of everything that is missing for longer than a day; what
     is shorter is estimated from what the last pull gave. With ``again`` all of the window is
     missing.
+
+    Raises
+    ------
+    ConfigError
+        There is nothing to ask for.
+    SourceError
+        The source cannot be reached, or refuses every query.
     """
     if _is_files(run):
         if not run.settings.source.paths:
@@ -103,23 +118,44 @@ def survey(run: Run, window: Window, *, again: bool) -> list[Wanted]:
             spans = [(a // window.step_ms * window.step_ms, b) for a, b in spans]
             if spans:
                 lacking.append((Wanted(metric.name, shard, tuple(spans)), covered))
+    return _all_estimated(run, lacking, window, again=again)
+
+
+def _all_estimated(
+    run: Run, lacking: list[tuple[Wanted, Coverage]], window: Window, *, again: bool
+) -> list[Wanted]:
+    failed: list[QueryFailed] = []
+
+    def ask(one: tuple[Wanted, Coverage]) -> Wanted:
+        try:
+            return _estimated(run, source, *one, window, again=again)
+        except AccessDenied:
+            raise
+        except QueryFailed as error:  # one's; the pull will tell whether it is to be had at all
+            failed.append(error)
+            note = f"no estimate of {one[0].metric}: {error}"
+            return replace(one[0], estimate=Estimate(notes=(note,)))
+
     with open_source(run) as source, ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(
-            pool.map(lambda one: _estimated(run, source, one[0], one[1], window.step_ms), lacking)
-        )
+        wanted = list(pool.map(ask, lacking))
+    if failed and len(failed) == len(lacking):
+        raise failed[0]
+    return wanted
 
 
-def _estimated(run: Run, source: Source, one: Wanted, covered: Coverage, step_ms: int) -> Wanted:
+def _estimated(
+    run: Run, source: Source, one: Wanted, covered: Coverage, window: Window, *, again: bool
+) -> Wanted:
+    step_ms = window.step_ms
     if covered.series and one.length_ms <= _DAY_MS and meter(run) != "cloudwatch":
         return replace(one, estimate=_as_last_time(covered, one.length_ms // step_ms))
+    metric = run.catalog[one.metric]
     hull = Window(one.spans[0][0], one.spans[-1][1], step_ms)
-    spec = spec_of(run, run.catalog[one.metric], one.shard)
-    try:
-        whole = source.estimate(spec, hull)
-    except AccessDenied:
-        raise
-    except QueryFailed as error:  # one metric's; the pull will tell whether it is to be had at all
-        whole = Estimate(notes=(f"no estimate of {one.metric}: {error}",))
+    whole = source.estimate(spec_of(run, metric, one.shard), hull)
+    if not whole.series and whole.report.queries and not again:
+        silent = run.store.coverage(_silent(_key(run, metric, one.shard, window))).spans
+        reread_ms = round(run.settings.source.reread_s * 1000)
+        one = but_silence(one, silent, reread_ms, step_ms)
     part = one.length_ms / (hull.end_ms - hull.first_ms)
     return replace(one, estimate=share(whole, part))
 
@@ -150,12 +186,18 @@ def pull(run: Run, one: Pull, step_ms: int, folder: Path) -> None:
         Spool(folder, one.metric, one.shard, one.start_ms, one.end_ms) as spool,
         open_source(run, left) as source,
     ):
-        for chunk in source.fetch(spec_of(run, metric, one.shard), window):
-            spool.add(_true(chunk, metric))
-            over = chunk.window.end_ms >= window.end_ms
-            if not over and left.less(Spending.of(spool.report, prices, billed)).is_spent:
-                spool.ended = BUDGET_SPENT
-                break
+        try:
+            for chunk in source.fetch(spec_of(run, metric, one.shard), window):
+                spool.add(_true(chunk, metric))
+                over = chunk.window.end_ms >= window.end_ms
+                if not over and left.less(Spending.of(spool.report, prices, billed)).is_spent:
+                    spool.ended = BUDGET_SPENT
+                    break
+        except QueryTooLarge:
+            # a step that reads more than the budget still allows is not the query's fault
+            if left.holds(Spending.of(one.estimate, prices, billed)):
+                raise
+            spool.ended = BUDGET_SPENT
 
 
 def commit_slice(run: Run, window: Window, folder: Path) -> list[Pulled]:
@@ -166,7 +208,9 @@ def commit_slice(run: Run, window: Window, folder: Path) -> list[Pulled]:
     known; after the youngest one, nobody can tell what is late from what never was.
     """
     done = pulled(folder)
-    for files in spools(folder).values():
+    days = spools(folder)
+    run.store.forget_lost(days.keys())
+    for files in days.values():
         run.store.merge(files)
     for one in done if not _is_files(run) else ():
         key = _key(run, run.catalog[one.metric], one.shard, window)
@@ -174,6 +218,8 @@ def commit_slice(run: Run, window: Window, folder: Path) -> list[Pulled]:
         covered = clip(one.covered, 0, known_ms)
         if covered:
             run.store.cover(key, _as_pulled(one, covered, window.step_ms))
+        if one.covered and not one.metrics:
+            run.store.cover(_silent(key), Coverage(one.covered))
     return done
 
 
@@ -181,6 +227,11 @@ def _as_pulled(one: Pulled, covered: Spans, step_ms: int) -> Coverage:
     steps = max(1, sum(end - start for start, end in one.covered) // step_ms)
     processed = one.report.samples_processed / steps
     return Coverage(covered, one.days, one.report.series, processed)
+
+
+def _silent(key: CoverageKey) -> CoverageKey:
+    """Where it is kept what was answered and held no sample at all; see ``but_silence``."""
+    return replace(key, query_digest=f"{key.query_digest} silent")
 
 
 def _is_files(run: Run) -> bool:
@@ -209,6 +260,8 @@ def _true(chunk: Chunk, metric: Metric) -> Chunk:
 def _key(run: Run, metric: Metric, shard: str, window: Window) -> CoverageKey:
     """What must be the same for samples to be those that were pulled before."""
     spec = spec_of(run, metric, shard)
-    asked = json.dumps([metric.query, sorted(spec.select.items())])
+    rate_s = run.settings.source.prometheus.rate_window_s
+    meant = [rate_s if "$__rate_interval" in (metric.query or "") else 0, metric.minimum]
+    asked = json.dumps([metric.query, sorted(spec.select.items()), *meant, metric.maximum])
     digest = hashlib.sha256(asked.encode()).hexdigest()[:16]
-    return CoverageKey(identity(run), metric.name, shard, digest, window.step_ms // 1000)
+    return CoverageKey(identity(run), metric.name, shard, digest, window.step_ms / 1000)

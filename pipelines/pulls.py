@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from pipelines.adapters.source import Estimate
+from pipelines.adapters.store.coverage import Spans, clip, subtract
 from pipelines.bill import Allowance, Meter, Prices, Spending
 
-__all__ = ["Pull", "Wanted", "allot", "share", "slices"]
+__all__ = ["Pull", "Wanted", "allot", "but_silence", "share", "slices"]
 
 _DAY_MS = 86_400_000
 Span = tuple[int, int]
@@ -69,24 +70,41 @@ def slices(wanted: Sequence[Wanted], samples_per_commit: int) -> list[list[Pull]
 
 
 def allot(
-    pulls: Sequence[Pull], left: Allowance, prices: Prices, meter: Meter
+    pulls: Sequence[Pull], left: Allowance, prices: Prices, meter: Meter, step_ms: int
 ) -> tuple[list[Pull], list[Pull]]:
     """Who may pull of one slice, and how far; and who may not, since the budget is spent.
 
     Where all fit, each gets what it is estimated to need and an equal part of what is left over:
     estimates err. Where they do not, they are served in the order given, and the first for whom
-    too little is left gets the rest.
+    too little is left gets the rest, and pulls the newest part of its span that this is enough
+    for: a source answers days at once, and what was asked for is billed.
     """
     needs = [Spending.of(pull.estimate, prices, meter) for pull in pulls]
     total = sum(needs, Spending())
-    spare = left.less(total).parted(len(pulls)) if left.holds(total) else Allowance.nothing()
+    spare = left.less(total).parted(len(pulls)) if left.holds(total) else left.spent()
     allowed: list[Pull] = []
-    for position, (pull, need) in enumerate(zip(pulls, needs, strict=True)):
+    left_out: list[Pull] = []
+    for pull, need in zip(pulls, needs, strict=True):
         if left.is_spent:
-            return allowed, list(pulls[position:])
-        allowed.append(replace(pull, allowance=spare.plus(need).at_most(left)))
+            left_out.append(pull)
+            continue
+        fitting = _newest(pull, left.part_of(need), step_ms)
+        if fitting.start_ms > pull.start_ms:
+            left_out.append(replace(pull, end_ms=fitting.start_ms))
+        allowed.append(replace(fitting, allowance=spare.plus(need).at_most(left)))
         left = left.less(need)
-    return allowed, []
+    return allowed, left_out
+
+
+def but_silence(one: Wanted, silent: Spans, reread_ms: int, step_ms: int) -> Wanted:
+    """Without what was answered before and held nothing; for what still shows no sign of a sample.
+
+    Queries that give nothing are billed as well: most clusters lack some metrics of the catalog,
+    and to ask in each run for weeks of them reads more than all the samples that are new.
+    """
+    newest_ms = min(max((end for _, end in silent), default=0), one.spans[-1][1])
+    known_ms = (newest_ms - max(reread_ms, step_ms)) // step_ms * step_ms
+    return replace(one, spans=subtract(one.spans, clip(silent, 0, known_ms)))
 
 
 def share(estimate: Estimate, part: float) -> Estimate:
@@ -96,6 +114,13 @@ def share(estimate: Estimate, part: float) -> Estimate:
         for key in ("samples", "queries", "samples_processed", "metrics_requested")
     }
     return replace(estimate, **scaled)
+
+
+def _newest(pull: Pull, part: float, step_ms: int) -> Pull:
+    """The newest steps of a pull, at least one."""
+    steps = -(-(pull.end_ms - pull.start_ms) // step_ms)
+    start_ms = pull.start_ms + (steps - max(1, int(steps * part))) * step_ms
+    return replace(pull, start_ms=start_ms)
 
 
 def _within(wanted: Sequence[Wanted], lo: int, hi: int) -> list[Pull]:

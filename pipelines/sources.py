@@ -136,7 +136,7 @@ def _datadog(source: SourceSettings) -> DatadogSource:
         source.datadog_application_key.get_secret_value() or os.environ.get("DD_APP_KEY", ""),
     )
     return DatadogSource(
-        lambda: datadog_client(*keys, source.datadog),
+        datadog_client(*keys, source.datadog),
         cluster=source.cluster,
         params=source.datadog,
         principal=datadog_principal(*keys),

@@ -10,6 +10,7 @@ import hashlib
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,8 +36,11 @@ def aside(run: Run, verb: str) -> Path:
 
 
 @contextmanager
-def staged(run: Run, verb: str) -> Generator[Path]:
+def staged(run: Run, verb: str, *, alone: bool = True) -> Generator[Path]:
     """An empty folder aside, gone afterwards.
+
+    ``alone`` gives it the run's own name, and takes it from whoever began the same run before;
+    otherwise two runs at once do not touch each other.
 
     Raises
     ------
@@ -44,6 +48,8 @@ def staged(run: Run, verb: str) -> Generator[Path]:
         The folder cannot be written.
     """
     folder = aside(run, verb)
+    if not alone:
+        folder = folder.with_name(f"{folder.name}-{uuid.uuid4().hex[:8]}")
     root = folder.parent
     is_new = not root.exists()
     shutil.rmtree(folder, ignore_errors=True)

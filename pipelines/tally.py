@@ -16,6 +16,8 @@ from pipelines.spool import BUDGET_SPENT, Pulled
 
 __all__ = ["Fates", "committed", "empty_text", "fates_of", "figures", "foresight", "told_counts"]
 
+_NOTES = 3
+"""So many notes of an estimate are told: each of 60 metrics may have one."""
 _COUNTED = {
     "dropped_not_finite": "samples left out: not finite (stale, or 0/0)",
     "out_of_range": "samples left out: outside the metric's valid range",
@@ -87,7 +89,10 @@ def foresight(run: Run, wanted: Sequence[Wanted]) -> str:
         text += f"; CloudWatch will count {total.metrics_requested:,} metrics requested"
     if meter(run) != "free":
         text += f"; about {_money(usd(total, run.settings.ingest.prices, meter(run)))}"
-    return "; ".join((text, *total.notes))
+    more = len(total.notes) - _NOTES
+    return "; ".join(
+        (text, *total.notes[:_NOTES], *([f"{more} more like that"] if more > 0 else []))
+    )
 
 
 def committed(pulls: Sequence[Pull], done: Sequence[Pulled]) -> str:
@@ -96,7 +101,9 @@ def committed(pulls: Sequence[Pull], done: Sequence[Pulled]) -> str:
     if pulls[0].metric == EVERYTHING:
         days = sorted({day for p in done for day in p.days})
         return f"{samples:,} samples from {days[0]} to {days[-1]} are in the store"
-    first, last = min(p.start_ms for p in pulls), max(p.end_ms for p in pulls)
+    spans = [span for p in done if p.report.samples for span in p.covered]
+    spans = spans or [(p.start_ms, p.end_ms) for p in pulls]  # all of it partial
+    first, last = min(start for start, _ in spans), max(end for _, end in spans)
     return f"{samples:,} samples from {_utc(first)} to {_utc(last)} are in the store"
 
 

@@ -2,7 +2,7 @@
 
 A source is a client of one outside system, made with its credentials and its cluster's name. It
 keeps nothing between calls: what was pulled is the store's to know. The laws that hold for all of
-them are tests (``tests/pipelines/adapters/source_contract.py``).
+them are tests (``tests/kit/source_contract.py``).
 """
 
 from __future__ import annotations

@@ -16,11 +16,25 @@ import pandas as pd
 
 from features.metrics import Metric, Role
 from features.workloads import with_workload
-from pipelines.adapters.aws import AwsParams, who_am_i
+from pipelines.adapters.aws import (
+    AwsParams,
+    aws_credentials,
+    frozen_credentials,
+    principal,
+    who_am_i,
+)
+from pipelines.adapters.http import principal_of
 from pipelines.adapters.prometheus.secrets import without_secrets
 from pipelines.adapters.source import Source, Spec, Window, shorten
 from pipelines.doctor.check import Check
-from pipelines.errors import ConfigError, SourceError
+from pipelines.doctor.remedies import AMP_DENIED, HTTP_DENIED, remedy_of_aws
+from pipelines.errors import (
+    AccessDenied,
+    ConfigError,
+    ForetideError,
+    SourceError,
+    SourceUnreachable,
+)
 
 __all__ = [
     "Seen",
@@ -34,10 +48,6 @@ __all__ = [
 
 _AT_ONCE = 4
 _SKEW_S = 60.0
-_CREDENTIALS = (
-    "give credentials that may read: source.headers, source.username, "
-    "source.http.bearer_token_file or, for signed requests, source.aws"
-)
 _LOST: dict[Role, str] = {
     "demand": "it is not forecast, and no floor follows from it",
     "resource": "its leaks are not found",
@@ -49,13 +59,23 @@ _LOST: dict[Role, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one metric's query gave: its workloads (or only how many series), or what went wrong."""
+    """What one metric's query gave: its workloads (or only how many series), or what went wrong.
+
+    ``broken`` is set where it is the source that went wrong, and no query would do better.
+    """
 
     metric: Metric
     workloads: frozenset[str] = frozenset()
     series: int = 0
     unlabelled: int = 0
     error: str = ""
+    broken: ForetideError | None = None
+
+
+class _Refusal(msgspec.Struct):
+    error: str = ""
+    message: str = ""
+    """AWS' word for it."""
 
 
 class _Sample(msgspec.Struct):
@@ -72,7 +92,7 @@ class _Clock(msgspec.Struct):
     data: _Vector
 
 
-def check_source(client: httpx.Client, now: pd.Timestamp) -> Check:
+def check_source(client: httpx.Client, now: pd.Timestamp, *, is_signed: bool = False) -> Check:
     """Whether the query API answers, lets us in, and has the right time."""
     where = address(str(client.base_url))
     try:
@@ -83,7 +103,8 @@ def check_source(client: httpx.Client, now: pd.Timestamp) -> Check:
             "source", "fail", f"no answer from {where}: {why}", "start it, or correct source.url"
         )
     if response.status_code != 200:
-        return _refused(response, where)
+        denied = AMP_DENIED if is_signed else HTTP_DENIED
+        return _refused(response, where, principal_of(client) or "the request", denied)
     try:
         server_s = float(msgspec.json.decode(response.content, type=_Clock).data.result[0].value[1])
     except (msgspec.MsgspecError, ValueError):
@@ -100,7 +121,12 @@ def check_source(client: httpx.Client, now: pd.Timestamp) -> Check:
 
 
 def check_aws(params: AwsParams, timeout_s: float) -> Check:
-    """Who AWS says we are."""
+    """Whether there are credentials, also of a role that is to be assumed; who AWS says we are."""
+    try:
+        found = aws_credentials(params)
+        frozen_credentials(found, principal(params, found))
+    except ForetideError as error:
+        return Check("aws", "fail", str(error), remedy_of_aws(error, params))
     caller = who_am_i(params, timeout_s)
     if caller.arn:
         return Check("aws", "ok", f"signed in as {caller.arn}")
@@ -128,7 +154,8 @@ def ask_metrics(
                 return Seen(metric, series=source.estimate(Spec(metric), window).series)
             chunks = list(source.fetch(Spec(metric), window))
         except (SourceError, ConfigError) as error:
-            return Seen(metric, error=shorten(str(error)))
+            broken = error if isinstance(error, AccessDenied | SourceUnreachable) else None
+            return Seen(metric, error=shorten(str(error)), broken=broken)
         frames = [with_workload(c.samples) for c in chunks if len(c.samples)]
         there = frozenset(str(w) for f in frames for w in f["workload"].unique())
         unlabelled = sum(c.report.unlabelled for c in chunks)
@@ -138,8 +165,11 @@ def ask_metrics(
         return list(pool.map(ask, metrics))
 
 
-def judge_metrics(seen: Sequence[Seen], catalog: str) -> list[Check]:
-    """A check a metric; a failed one in the end where none at all gave a series."""
+def judge_metrics(seen: Sequence[Seen], catalog: str, doubt: str) -> list[Check]:
+    """A check a metric; a failed one in the end where none at all gave a series.
+
+    ``doubt`` asks whether it is the right source.
+    """
     every = frozenset[str]().union(*(s.workloads for s in seen))
     checks = [_judge(s, len(every), catalog) for s in seen]
     if seen and not any(s.error or s.series for s in seen):
@@ -148,8 +178,8 @@ def judge_metrics(seen: Sequence[Seen], catalog: str) -> list[Check]:
                 "metrics",
                 "fail",
                 f"none of {len(seen)} metrics has a series with a workload",
-                f"is this the server that scrapes the cluster, and are the queries of catalog "
-                f"{catalog!r} made for its names (see config/metrics)?",
+                f"{doubt}, and are the queries of catalog {catalog!r} made for its names (see "
+                f"config/metrics)?",
             )
         )
     return checks
@@ -180,13 +210,17 @@ def address(url: str) -> str:
         return "an address that is none"
 
 
-def _refused(response: httpx.Response, where: str) -> Check:
+def _refused(response: httpx.Response, where: str, who: str, denied: str) -> Check:
     code = response.status_code
-    said = shorten(without_secrets(response.text, response.request), 120)
+    try:
+        refusal = msgspec.json.decode(response.content, type=_Refusal)
+        said = refusal.error or refusal.message
+    except msgspec.MsgspecError:
+        said = ""
+    said = shorten(without_secrets(said or response.text, response.request), 120)
     said = said or response.reason_phrase
     if code in {401, 403}:
-        detail = f"{where} refused the credentials: HTTP {code}: {said}"
-        return Check("source", "fail", detail, _CREDENTIALS)
+        return Check("source", "fail", f"{where} refused {who}: HTTP {code}: {said}", denied)
     remedy = "its own log says why"
     if 300 <= code < 500:
         remedy = "source.url must be the base address of a query API, without /api/v1"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
+import re
 import shutil
 import statistics
 import subprocess
@@ -197,7 +197,8 @@ def client(url: str, days: int, folder: Path) -> dict[str, float]:
 
 def measured(began: float, samples_n: float, size: float) -> dict[str, float]:
     seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    status = Path("/proc/self/status").read_text()  # the process's own, without its parent's
+    peak = int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 2**20
     return {"seconds": seconds, "samples": samples_n, "peak_gib": peak, "bytes": size}
 
 

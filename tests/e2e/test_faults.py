@@ -8,6 +8,7 @@ named. Whatever happens, no credential is seen; every run here is searched for t
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -439,6 +440,38 @@ def test_a_metric_without_an_answer_is_named_and_asked_for_again(proxy, ingest, 
     proxy.clear()
     ingest.done()
     assert {one.metric for one in proxy.asked} == {CPU}
+    truth.is_in(ingest)
+
+
+def test_a_metric_that_is_not_there_is_not_asked_for_in_full_each_time(proxy, ingest, truth):
+    """Queries that give nothing are billed as well; what comes later shows in the estimate."""
+    ingest.source = {"reread_s": 3600}
+    proxy.faults = [Fault(changed(nothing), query_of(CPU))]
+    ingest.done()
+    proxy.clear()
+    proxy.faults = [Fault(changed(nothing), query_of(CPU))]
+    assert ingest.done().result["skipped"] == {"no sample": 1}
+    steps = [one.end_ms - one.start_ms for one in proxy.pulls if one.metric == CPU]
+    assert steps == [3_600_000]
+    proxy.clear()
+    proxy.faults = [Fault(changed(nothing), query_of(CPU))]
+    ingest.done("--again")
+    steps = [one.end_ms - one.start_ms for one in proxy.pulls if one.metric == CPU]
+    assert sum(steps) == day(3) - day(0)
+    proxy.clear()
+    ingest.done()
+    truth.is_in(ingest)
+
+
+def test_a_lost_day_that_was_pulled_again_in_part_does_not_pass_for_whole(proxy, ingest, truth):
+    ingest.done()
+    shutil.rmtree(ingest.out / f"samples/date={START + pd.Timedelta(days=1):%Y-%m-%d}")
+    ingest.source = {"metrics": [CPU]}
+    ingest.done()
+    proxy.clear()
+    ingest.source = {}
+    ingest.done()
+    assert spans(proxy) == {(metric, day(1), day(2)) for metric in METRICS if metric != CPU}
     truth.is_in(ingest)
 
 

@@ -181,19 +181,36 @@ def kube(prometheus_server: MetricsServer) -> MetricsServer:
 class Amp:
     url: str
     gate: Gate
+    upstream: str
     asked: list[dict[str, list[str]]] = field(default_factory=list)
     """The forms that were let in."""
+    counts: int = 1
+    """So much for each sample that Prometheus counts."""
+    refused: int = 0
+    """Queries that would have read more than they said they may."""
 
     def check(self, request: Request) -> Reply | None:
-        refused = self.gate.check(request)
-        if refused is None:
-            self.asked.append(parse_qs(request.body.decode()))
-        return refused
+        denied = self.gate.check(request)
+        if denied is not None:
+            return denied
+        form = parse_qs(request.body.decode())
+        self.asked.append(form)
+        most = form.get("max_samples_processed_error_threshold")
+        if most is None or self.counts * processed(self.upstream, form) <= int(most[0]):
+            return None
+        self.refused += 1
+        said = "the query exceeds the threshold of samples processed"
+        return Reply.json(422, status="error", errorType="execution", error=said)
+
+
+def processed(upstream: str, form: dict[str, list[str]]) -> int:
+    answer = httpx.post(f"{upstream}/api/v1/query_range", data={n: v[0] for n, v in form.items()})
+    return answer.json()["data"]["stats"]["samples"]["totalQueryableSamples"]
 
 
 @pytest.fixture
 def amp(kube: MetricsServer, env: pytest.MonkeyPatch) -> Iterator[Amp]:
-    one = Amp("", Gate({ID: Key(SECRET, TOKEN)}, REGION))
+    one = Amp("", Gate({ID: Key(SECRET, TOKEN)}, REGION), kube.url)
     sign_in(env)
     with passing_on(kube.url, one.check, prefix=WORKSPACE) as one.url:
         yield one
@@ -226,28 +243,44 @@ def test_amp(amp: Amp, env: pytest.MonkeyPatch, pulling: Callable[..., Pulling])
     pull.assert_refused("refused AWS credentials (env, access key …LONG): HTTP 403")
 
 
-def test_amp_stops_when_the_budget_is_spent(amp: Amp, pulling: Callable[..., Pulling]):
-    """What came is kept; nobody was let to read more than was left; the next run goes on."""
+@pytest.mark.parametrize("share", [0.01, 0.33])
+def test_amp_stops_when_the_budget_is_spent(
+    amp: Amp, pulling: Callable[..., Pulling], share: float
+):
+    """What came is kept, no query may read more than is left, and the next run goes on.
+
+    The smaller share pays for little more than the asking before.
+    """
     pull = pulling(amp_source(amp), (SECRET, TOKEN))
     foreseen = pull.assert_foretold(9, 9 * DAYS * 288).figures
     amp.asked.clear()
-    pull.line.settings["ingest"] = {
-        "budget": {"usd": foreseen["foreseen_usd"] / 3},
-        "samples_per_commit": 2000,
-    }
+    budget = foreseen["foreseen_usd"] * share
+    pull.line.settings["ingest"] = {"budget": {"usd": budget}, "samples_per_commit": 2000}
     ran = pull.done()
     assert ran.result["skipped"] == {"budget spent": 3}
     assert "the budget (ingest.budget) was spent before cpu_usage_cores" in ran.notes
-    assert 0 < ran.figures["usd"] <= 1.5 * foreseen["foreseen_usd"] / 3
-    assert 0 < len(table(pull.out)) == ran.figures["samples"] < 9 * DAYS * 288
-    assert 0 < max(thresholds(amp)) <= foreseen["foreseen_samples_processed"] / 3
+    assert 0 < ran.figures["usd"] <= budget
+    assert 0 < len(table(pull.out)) == ran.figures["samples"] < 9 * DAYS * 288 * share
+    assert 0 < max(thresholds(amp)) <= foreseen["foreseen_samples_processed"] * share
 
     amp.asked.clear()
     pull.line.settings["ingest"]["budget"] = {"usd": 0.5}
     rest = pull.done()
     assert 0 < max(thresholds(amp)) <= 0.5 / PER_BILLION * 1e9
     assert_holds(pull.out, sorted_frame(made_up(AMP_METRICS)))
-    assert rest.figures["samples"] < 9 * DAYS * 288
+    again = 9 * 12  # the last hour, which may have late samples
+    assert rest.figures["samples"] <= 9 * DAYS * 288 - ran.figures["samples"] + again
+
+
+def test_amp_that_counts_more_than_was_foreseen(amp: Amp, pulling: Callable[..., Pulling]):
+    """A step that reads more than the budget has left is the budget's end, and no failed query."""
+    amp.counts = 50
+    pull = pulling(amp_source(amp), (SECRET, TOKEN))
+    foreseen = pull.assert_foretold(9, 9 * DAYS * 288).figures
+    pull.line.settings["ingest"] = {"budget": {"usd": foreseen["foreseen_usd"] / 20}}
+    ran = pull.done()
+    assert amp.refused
+    assert ran.result["skipped"] == {"budget spent": 3}
 
 
 def thresholds(amp: Amp) -> list[int]:
@@ -379,9 +412,7 @@ def insights() -> Iterator[CloudWatch]:
         moto.stop()
 
 
-def test_cloudwatch(
-    insights: CloudWatch, env: pytest.MonkeyPatch, pulling: Callable[..., Pulling]
-):
+def test_cloudwatch(insights: CloudWatch, env: pytest.MonkeyPatch, pulling: Callable[..., Pulling]):
     sign_in(env)
     env.setenv("AWS_ENDPOINT_URL_CLOUDWATCH", insights.url)
     source = {
@@ -429,9 +460,7 @@ def datadog() -> Iterator[DatadogServer]:
         yield server
 
 
-def test_datadog(
-    datadog: DatadogServer, env: pytest.MonkeyPatch, pulling: Callable[..., Pulling]
-):
+def test_datadog(datadog: DatadogServer, env: pytest.MonkeyPatch, pulling: Callable[..., Pulling]):
     samples = made_up({metric: level for metric, (_, level) in DATADOG_METRICS.items()})
     for (metric, namespace, name), part in samples.to_pandas().groupby(
         ["metric", "namespace", "name"], observed=True

@@ -124,8 +124,8 @@ def test_a_query_reaches_back_minutes_and_is_asked_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("cluster", "found", "remedy"),
     [
-        (Cluster(status=401), "refused the credentials", "source.headers"),
-        (Cluster(status=403), "refused the credentials", "source.aws"),
+        (Cluster(status=401), "refused user 'me': HTTP 401", "source.headers"),
+        (Cluster(status=403), "refused user 'me': HTTP 403", "source.aws"),
         (Cluster(status=404), "HTTP 404", "without /api/v1"),
         (Cluster(status=302), "HTTP 302", "without /api/v1"),
         (Cluster(status=500), "HTTP 500", "log"),

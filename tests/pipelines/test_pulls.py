@@ -5,9 +5,10 @@ from hypothesis import strategies as st
 
 from pipelines.adapters.source import Estimate, FetchReport
 from pipelines.bill import Allowance, Budget, Prices, Spending, usd
-from pipelines.pulls import Pull, Wanted, allot, share, slices
+from pipelines.pulls import Pull, Wanted, allot, but_silence, share, slices
 
 DAY = 86_400_000
+STEP = 300_000
 PRICES = Prices()
 
 
@@ -60,7 +61,9 @@ def pulls(*samples: int) -> list[Pull]:
 
 
 def test_without_a_budget_everybody_may_pull_whatever_it_takes():
-    allowed, left_out = allot(pulls(5, 5), Allowance.left(Budget(), Spending()), PRICES, "free")
+    allowed, left_out = allot(
+        pulls(5, 5), Allowance.left(Budget(), Spending()), PRICES, "free", STEP
+    )
     assert not left_out
     assert all(p.allowance == Allowance() for p in allowed)
 
@@ -68,8 +71,9 @@ def test_without_a_budget_everybody_may_pull_whatever_it_takes():
 @given(st.lists(st.integers(1, 100), min_size=1, max_size=6), st.integers(1, 300))
 def test_a_budget_is_given_out_in_order_and_never_twice(samples, budget):
     left = Allowance.left(Budget(samples=budget), Spending())
-    allowed, left_out = allot(pulls(*samples), left, PRICES, "free")
-    assert len(allowed) + len(left_out) == len(samples)
+    allowed, left_out = allot(pulls(*samples), left, PRICES, "free", STEP)
+    length = sum(p.end_ms - p.start_ms for p in (*allowed, *left_out))
+    assert length == len(samples) * DAY
     if sum(samples) <= budget:
         assert not left_out
         assert sum(p.allowance.samples for p in allowed) <= budget * (1 + 1e-9)
@@ -80,10 +84,38 @@ def test_a_budget_is_given_out_in_order_and_never_twice(samples, budget):
         assert given_out[:-1] == samples[: len(given_out) - 1]
 
 
+def test_what_the_budget_is_not_enough_for_is_not_asked_for():
+    """A source answers days at once and is paid for them: what is asked for has to fit before."""
+    left = Allowance.left(Budget(samples=150), Spending())
+    (whole, part), left_out = allot(pulls(100, 200, 100), left, PRICES, "free", STEP)
+    assert (whole.start_ms, whole.end_ms) == (0, DAY)
+    assert (part.start_ms, part.end_ms) == (DAY * 3 // 4, DAY)  # the newest of it
+    rest = [("m1", 0, part.start_ms), ("m2", 0, DAY)]
+    assert [(p.metric, p.start_ms, p.end_ms) for p in left_out] == rest
+    ((least,), _) = allot(pulls(10**9), left, PRICES, "free", STEP)
+    assert least.start_ms == DAY - STEP
+
+
+def test_what_was_silent_is_not_asked_for_again_but_for_its_newest_part():
+    silent = ((0, 2 * DAY), (3 * DAY, 5 * DAY))
+    one = but_silence(wanted(((0, 6 * DAY),)), silent, 3_600_000, STEP)
+    assert one.spans == ((2 * DAY, 3 * DAY), (5 * DAY - 3_600_000, 6 * DAY))
+    assert but_silence(wanted(((0, DAY),)), (), 0, STEP) == wanted(((0, DAY),))
+    all_of_it = but_silence(wanted(((0, DAY),)), ((0, DAY),), 0, STEP)
+    assert all_of_it.spans == ((DAY - STEP, DAY),)
+
+
+def test_only_what_the_budget_bounds_ends_a_pull():
+    left = Allowance.left(Budget(samples=150), Spending())
+    allowed, _ = allot(pulls(100, 200), left, PRICES, "free", STEP)
+    some = Spending(samples=40, samples_processed=10**9, metrics_requested=10, usd=1)
+    assert not any(p.allowance.less(some).is_spent for p in allowed)
+
+
 def test_what_is_spent_is_not_given_again():
     left = Allowance.left(Budget(usd=1.0), Spending(usd=1.5))
     assert left.is_spent
-    assert allot(pulls(1), left, PRICES, "free") == ([], pulls(1))
+    assert allot(pulls(1), left, PRICES, "free", STEP) == ([], pulls(1))
 
 
 def test_prices_are_those_of_the_unit_that_is_billed():

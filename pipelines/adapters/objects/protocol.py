@@ -2,8 +2,8 @@
 
 ::
 
-    LocalObjects    write aside in the same folder, fsync, rename, fsync it (objects_local.py)
-    S3Objects       one conditional PutObject (objects_s3.py)
+    LocalObjects    write aside in the same folder, fsync, rename, fsync it (local.py)
+    S3Objects       one conditional PutObject (s3.py)
 
 ``update`` is read, change, replace, such that two writers at once lose nothing: on disk they take
 turns by a lock that the kernel gives back when its holder dies; in a bucket the one who comes

@@ -42,6 +42,11 @@ class Series(msgspec.Struct):
     histograms: msgspec.Raw = msgspec.Raw(b"")
     """The text of the points of a native histogram."""
 
+    @property
+    def has_histograms(self) -> bool:
+        """Whether there is such a point."""
+        return bytes(self.histograms) not in (b"", b"[]", b"null")
+
 
 class _Samples(msgspec.Struct, frozen=True):
     totalQueryableSamples: int = 0  # noqa: N815 - as it is called
@@ -52,7 +57,8 @@ class _Stats(msgspec.Struct, frozen=True):
 
 
 class _Data(msgspec.Struct):
-    result: list[Series] = []
+    result: list[Series] | None = None
+    """Some front ends write null for an empty matrix."""
     stats: _Stats | None = None
 
 
@@ -62,20 +68,23 @@ class Answer(msgspec.Struct):
     status: str
     data: _Data | None = None
     error: str = ""
-    warnings: list[str] = []
-    infos: list[str] = []
+    warnings: list[str] | None = None
+    infos: list[str] | None = None
     isPartial: bool = False  # noqa: N815 - VictoriaMetrics' name
 
     @property
     def series(self) -> list[Series]:
         """The series that have plain numbers."""
-        every = self.data.result if self.data else []
-        return [one for one in every if not bytes(one.histograms) or bytes(one.values) != b"[]"]
+        return [one for one in self._every if not one.has_histograms or bytes(one.values) != b"[]"]
 
     @property
     def histograms(self) -> list[Series]:
         """The series that have native histograms, alone or beside numbers."""
-        return [one for one in (self.data.result if self.data else []) if bytes(one.histograms)]
+        return [one for one in self._every if one.has_histograms]
+
+    @property
+    def _every(self) -> list[Series]:
+        return (self.data.result if self.data else None) or []
 
     @property
     def samples_processed(self) -> int:
@@ -90,13 +99,13 @@ class Answer(msgspec.Struct):
         A warning is of a store or a shard that did not answer, except those that PromQL's engine
         gives about the query itself: asking again changes nothing there.
         """
-        return self.isPartial or any(not w.startswith("PromQL ") for w in self.warnings)
+        return self.isPartial or any(not w.startswith("PromQL ") for w in self.warnings or ())
 
     @property
     def remarks(self) -> list[str]:
         """Everything the server said beside the samples."""
         mark = ["partial response"] * self.isPartial
-        return list(dict.fromkeys([*self.warnings, *mark, *self.infos]))
+        return list(dict.fromkeys([*(self.warnings or ()), *mark, *(self.infos or ())]))
 
 
 def decode(body: bytes | bytearray) -> Answer:
@@ -107,7 +116,10 @@ def decode(body: bytes | bytearray) -> Answer:
     msgspec.MsgspecError
         It is no such answer.
     """
-    return msgspec.json.decode(body, type=Answer)
+    try:
+        return msgspec.json.decode(body, type=Answer)
+    except UnicodeDecodeError:  # VictoriaMetrics keeps labels that are no UTF-8 as they came
+        return msgspec.json.decode(body.decode(errors="replace"), type=Answer)
 
 
 def points_of(series: Sequence[Series], metric: str) -> Points:

@@ -22,7 +22,7 @@ from pipelines.adapters.prometheus.select import fill_in, selects
 from pipelines.adapters.prometheus.wire import TooLargeError, Wire
 from pipelines.adapters.series import LabelSet, label_set, to_chunk
 from pipelines.adapters.source import Chunk, Estimate, FetchReport, Spec, Window, shorten
-from pipelines.errors import ConfigError, QueryFailed
+from pipelines.errors import ConfigError, QueryTooLarge
 
 __all__ = ["PrometheusParams", "PrometheusSource"]
 
@@ -192,14 +192,14 @@ class PrometheusSource:
             form["max_samples_processed_error_threshold"] = most
         return form
 
-    def _too_large(self, error: TooLargeError) -> QueryFailed:
+    def _too_large(self, error: TooLargeError) -> QueryTooLarge:
         most = self._params.max_samples_processed_per_query
         way = (
             "raise the server's limit"
             if most is None
             else (f"raise max_samples_processed_per_query, which is {most}")
         )
-        return QueryFailed(
+        return QueryTooLarge(
             f"{error.failure}; one step alone is too large: narrow the query or {way}"
         )
 

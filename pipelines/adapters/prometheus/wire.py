@@ -169,8 +169,8 @@ class Wire:
         if answer.status != "success":
             said = shorten(without_secrets(answer.error, response.request))
             raise QueryFailed(f"{self._address} refused {asked}: {said}")
-        answer.warnings = [without_secrets(w, response.request) for w in answer.warnings]
-        answer.infos = [without_secrets(i, response.request) for i in answer.infos]
+        answer.warnings = [without_secrets(w, response.request) for w in answer.warnings or ()]
+        answer.infos = [without_secrets(i, response.request) for i in answer.infos or ()]
         return answer
 
     def _strange(
@@ -220,7 +220,7 @@ def _said(response: httpx.Response, body: bytearray) -> str:
     try:
         refusal = msgspec.json.decode(body, type=_Refusal)
         said = refusal.error or refusal.message
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         said = ""
     if not said and _is_page(response, body):
         said = f"{response.reason_phrase} (an HTML page)"

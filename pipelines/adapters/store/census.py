@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import pandas as pd
@@ -12,18 +13,15 @@ from pipelines.adapters.store.samples_panel import DAY_MS, workloads_of
 
 __all__ = ["census_of"]
 
-_SURE = 0.75
-"""Share of the grid's cells that must be filled for its step to be the samples' usual distance."""
-
 
 def census_of(
     days: Sequence[tuple[int, pq.ParquetFile]], start_ms: int, end_ms: int
 ) -> tuple[list[str], pd.Timedelta] | None:
-    """The workloads that have samples in the days of ``[start_ms, end_ms)``, and the one step that
-    all samples have.
+    """The workloads that have samples in the days of ``[start_ms, end_ms)``, and the step that is
+    the distance of most neighbours.
 
     A workload of which only a part of a day is inside may have its samples outside. None where the
-    footers cannot tell: another hand's file, several steps, or too many gaps.
+    footers cannot tell: another hand's file, no step that most have, or too many gaps.
 
     Parameters
     ----------
@@ -35,8 +33,8 @@ def census_of(
         A file is damaged.
     """
     known: dict[str, list[str]] = {}
-    steps: set[int] = set()
-    rows = cells = 0
+    at_step: Counter[int] = Counter()
+    rows = 0
     for edge_ms, file in days:
         if edge_ms >= end_ms or edge_ms + DAY_MS <= start_ms:
             continue
@@ -50,8 +48,10 @@ def census_of(
                 return None
             if group.digest not in known:
                 known[group.digest] = workloads_of(file, i, group)
-            steps |= {group.step_ms} - {0}
-            rows, cells = rows + group.rows, cells + group.series * group.n_steps
-    if len(steps) != 1 or rows < _SURE * cells:
+            rows += group.rows
+            # of the gaps in n steps, all but the one-step gaps take two steps or more
+            at_step[group.step_ms] += 2 * group.rows - group.series * (group.n_steps + 1)
+    step_ms, gaps = max(at_step.items(), key=lambda one: one[1], default=(0, 0))
+    if step_ms == 0 or gaps <= rows / 2:
         return None
-    return sorted(set().union(*known.values())), pd.Timedelta(steps.pop(), "ms")
+    return sorted(set().union(*known.values())), pd.Timedelta(step_ms, "ms")

@@ -24,6 +24,7 @@ __all__ = [
     "clip",
     "decode",
     "encode",
+    "forget",
     "merge",
     "missing",
     "normal",
@@ -149,6 +150,17 @@ def merge(one: Coverage, other: Coverage) -> Coverage:
         tuple(sorted({*one.days, *other.days})),
         newer.series,
         newer.processed_per_step,
+    )
+
+
+def forget(coverage: Coverage, days: Collection[str]) -> Coverage:
+    """The same without these days, where samples were written into them."""
+    gone = sorted(set(days).intersection(coverage.days))
+    return Coverage(
+        subtract(coverage.spans, normal(_day_span(d) for d in gone)),
+        tuple(d for d in coverage.days if d not in gone),
+        coverage.series,
+        coverage.processed_per_step,
     )
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import BinaryIO
 
 import pyarrow as pa
 
 from features.frames import FrameError
 from pipelines.adapters.objects.protocol import Objects, steady
-from pipelines.adapters.store.coverage import Coverage, CoverageKey, decode, encode, merge
+from pipelines.adapters.store.coverage import (
+    Coverage,
+    CoverageKey,
+    decode,
+    encode,
+    forget,
+    merge,
+)
 from pipelines.adapters.store.days import one_line
 from pipelines.errors import StoreError
 
-__all__ = ["add_coverage", "clip_coverage", "read_coverage"]
+__all__ = ["add_coverage", "clip_coverage", "forget_coverage", "read_coverage"]
 
 _FOLDER = "samples/_coverage/"
 
@@ -43,17 +50,26 @@ def add_coverage(objects: Objects, key: CoverageKey, more: Coverage) -> None:
 
 def clip_coverage(objects: Objects, start_ms: int) -> None:
     """Forget what was pulled before a moment (Unix ms), because its samples go away."""
+    _change_all(objects, lambda coverage: coverage.since(start_ms))
+
+
+def forget_coverage(objects: Objects, days: Collection[str]) -> None:
+    """Forget what was pulled into these days (UTC, ISO), because their files are gone."""
+    _change_all(objects, lambda coverage: forget(coverage, days))
+
+
+def _change_all(objects: Objects, changed: Callable[[Coverage], Coverage]) -> None:
     for stat in objects.list(_FOLDER):
-        objects.update(stat.name, _clipping(objects, stat.name, start_ms))
+        objects.update(stat.name, _changing(objects, stat.name, changed))
 
 
-def _clipping(
-    objects: Objects, name: str, start_ms: int
+def _changing(
+    objects: Objects, name: str, changed: Callable[[Coverage], Coverage]
 ) -> Callable[[pa.NativeFile | None, BinaryIO], None]:
     def change(old: pa.NativeFile | None, out: BinaryIO) -> None:
         found = _decoded(objects, name, old)
-        if found is not None and found[1].since(start_ms) != found[1]:
-            out.write(encode(found[0], found[1].since(start_ms)))
+        if found is not None and changed(found[1]) != found[1]:
+            out.write(encode(found[0], changed(found[1])))
 
     return change
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from features.frames import SAMPLES, FrameError
 from pipelines.adapters.objects.protocol import Objects, steady
 from pipelines.adapters.store.samples import millis, read_day
+from pipelines.adapters.store.samples_file import DAY_SCHEMA
 from pipelines.errors import StoreError
 
 __all__ = [
@@ -94,11 +95,31 @@ def read_window(
 def opened_days(
     objects: Objects, lo_ms: int | None, hi_ms: int | None
 ) -> Generator[list[tuple[int, pq.ParquetFile]]]:
-    """Left edge and file of the window's days, in order, all open at once."""
+    """Left edge and file of the window's days, in order, all open at once.
+
+    A row group that cannot be read is a StoreError that names its own day.
+    """
     with ExitStack() as stack:
-        days = _of_window(days_of(objects), lo_ms, hi_ms)
-        files = [(d.start_ms, stack.enter_context(opened(objects, d.name))) for d in days]
+
+        def enter(day: Day) -> tuple[int, pq.ParquetFile | None]:
+            return day.start_ms, stack.enter_context(opened(objects, day.name))
+
+        files = each(objects, enter, _of_window(days_of(objects), lo_ms, hi_ms))
         yield [(start_ms, file) for start_ms, file in files if file is not None]
+
+
+class _Named(pq.ParquetFile):
+    """One of several that are open at once: its errors say which one it is."""
+
+    def __init__(self, file: pa.NativeFile, where: str, remedy: str) -> None:
+        super().__init__(file, pre_buffer=True)
+        self._where, self._remedy = where, remedy
+
+    def read_row_group(self, i: int, *args: Any, **how: Any) -> pa.Table:
+        try:
+            return super().read_row_group(i, *args, **how)
+        except (pa.ArrowException, OSError) as error:
+            raise _unreadable(self._where, error, self._remedy) from error
 
 
 def newest_ms(objects: Objects, before_ms: int | None) -> int | None:
@@ -124,14 +145,12 @@ def newest_ms(objects: Objects, before_ms: int | None) -> int | None:
 @contextmanager
 def opened(objects: Objects, name: str) -> Generator[pq.ParquetFile | None]:
     """A Parquet file, nothing where there is none; what is wrong with it is a StoreError."""
+    where, remedy = objects.where(name), f"; {MEND_DAY}" if _DAY.fullmatch(name) else ""
     with objects.open(name) as file:
         try:
-            yield None if file is None else pq.ParquetFile(file, pre_buffer=True)
+            yield None if file is None else _Named(file, where, remedy)
         except (pa.ArrowException, OSError, FrameError) as error:
-            remedy = f"; {MEND_DAY}" if _DAY.fullmatch(name) else ""
-            raise StoreError(
-                f"{objects.where(name)} cannot be read: {one_line(error)}{remedy}"
-            ) from error
+            raise _unreadable(where, error, remedy) from error
 
 
 def each(objects: Objects, read: Callable[[A], T], items: Sequence[A]) -> list[T]:
@@ -151,6 +170,10 @@ def one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
+def _unreadable(where: str, error: Exception, remedy: str) -> StoreError:
+    return StoreError(f"{where} cannot be read: {one_line(error)}{remedy}")
+
+
 def _of_window(days: list[Day], lo_ms: int | None, hi_ms: int | None) -> list[Day]:
     return [
         day
@@ -161,6 +184,10 @@ def _of_window(days: list[Day], lo_ms: int | None, hi_ms: int | None) -> list[Da
 
 
 def _newest_by_statistics(file: pq.ParquetFile) -> int | None:
+    if file.schema_arrow.names != DAY_SCHEMA.names:
+        return None
+    if file.schema_arrow.field("ts").type != DAY_SCHEMA.field("ts").type:
+        return None
     newest: list[int] = []
     for i in range(file.metadata.num_row_groups):
         group = file.metadata.row_group(i)

@@ -153,8 +153,9 @@ class DayWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End the file, if all went well: half a day has no footer and cannot be read."""
+        """End the file, if all went well; half a day is for whoever opened ``out`` to remove."""
         if kind is None:
             footer = _Footer(_LAYOUT, GROUP_ROWS, self._groups)
             self._writer.add_key_value_metadata({_KEY: msgspec.json.encode(footer)})
             self._writer.close()
+        self._writer.is_open = False  # else it would be closed, loudly, when it is collected

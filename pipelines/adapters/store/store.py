@@ -34,7 +34,7 @@ from pipelines.adapters.objects.protocol import Objects, open_objects, steady
 from pipelines.adapters.store.census import census_of
 from pipelines.adapters.store.clean import CleanReport, clean
 from pipelines.adapters.store.coverage import Coverage, CoverageKey, normal
-from pipelines.adapters.store.coverage_files import add_coverage, read_coverage
+from pipelines.adapters.store.coverage_files import add_coverage, forget_coverage, read_coverage
 from pipelines.adapters.store.days import (
     Day,
     bound,
@@ -171,6 +171,13 @@ class Store:
     def cover(self, key: CoverageKey, more: Coverage) -> None:
         """Add to what was pulled; call it when the samples are in the store."""
         add_coverage(self._objects, key, replace(more, spans=normal(more.spans)))
+
+    def forget_lost(self, days: Collection[str]) -> None:
+        """Before samples go into days (ISO): those without a file are on record as not pulled, as
+        one that holds a part must not pass for the whole.
+        """
+        if lost := set(days).difference(day.date for day in self.days()):
+            forget_coverage(self._objects, lost)
 
     def write(self, contract: Contract, table: pa.Table | pd.DataFrame, part: str) -> str:
         """Write one run's table as ``NAME/PART.parquet``, replacing what the same run wrote before.

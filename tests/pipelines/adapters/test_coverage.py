@@ -11,6 +11,7 @@ from pipelines.adapters.store.coverage import (
     clip,
     decode,
     encode,
+    forget,
     merge,
     missing,
     normal,
@@ -82,6 +83,14 @@ def test_a_day_whose_file_is_gone_is_pulled_again():
     assert missing(covered, DAY + 5, 3 * DAY, 0, {"1970-01-01"}) == ((DAY + 5, 2 * DAY),)
     # the third day was empty: it never had a file
     assert missing(covered, 0, 3 * DAY, 0, {"1970-01-01", "1970-01-02"}) == ()
+
+
+def test_a_day_that_is_forgotten_is_pulled_again_by_who_had_samples_in_it():
+    covered = Coverage(((0, 3 * DAY),), ("1970-01-01", "1970-01-02"), 7)
+    less = forget(covered, {"1970-01-02", "1970-01-03"})
+    # the third day was empty for this one
+    assert less == Coverage(((0, DAY), (2 * DAY, 3 * DAY)), ("1970-01-01",), 7)
+    assert missing(less, 0, 3 * DAY, 0, {"1970-01-01", "1970-01-02"}) == ((DAY, 2 * DAY),)
 
 
 @given(spans, dates, st.builds(CoverageKey, texts, texts, texts, texts, st.floats(1, 1e5)))

@@ -19,7 +19,9 @@ from pipelines.errors import ConfigError, QueryFailed, SourceUnreachable
 START = pd.Timestamp("2026-06-01", tz="UTC")
 STEP = pd.Timedelta("5min")
 METRIC = Metric("cpu_usage_cores", query="sum(cpu)")
-QUICK = PrometheusParams(attempts=4, retry_wait_s=0.0, retry_wait_max_s=0.0)
+QUICK = PrometheusParams(
+    attempts=4, retry_wait_s=0.0, retry_wait_max_s=0.0, first_query_steps=288
+)
 CHECKOUT = {"namespace": "shop", "kind": "Deployment", "name": "checkout"}
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -293,6 +295,7 @@ def test_a_wait_that_the_server_asks_for_has_a_bound(headers):
             httpx.Response(422, json={"status": "error", "error": "no such\nfunction"}),
             "no such function",
         ),
+        (httpx.Response(400, content=b'{"error": "caf\xe9"}'), "caf\ufffd"),
         (httpx.Response(401, text="no"), "check the credentials"),
         (httpx.Response(404, text="<html>\n404"), "base address"),
         (

@@ -103,6 +103,31 @@ def test_a_warning_of_a_store_means_that_samples_are_missing(more, incomplete):
     assert len(answer.remarks) == len(more)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['{"result": null}', '{"result": [], "stats": null}', "null"],
+)
+def test_null_is_as_good_as_nothing(text):
+    body = f'{{"status": "success", "data": {text}, "warnings": null, "infos": null}}'
+    answer = decode(body.encode())
+    assert (answer.series, answer.histograms, answer.remarks) == ([], [], [])
+    assert not answer.incomplete
+
+
+@pytest.mark.parametrize("bins", ["null", "[]"])
+def test_no_histogram_is_none(bins):
+    one = f'{{"metric": {{}}, "values": [[1,"2"]], "histograms": {bins}}}'
+    answer = decode(f'{{"status": "success", "data": {{"result": [{one}]}}}}'.encode())
+    assert (len(answer.series), len(answer.histograms)) == (1, 0)
+
+
+def test_a_label_that_is_no_unicode_loses_no_sample():
+    one = b'{"metric": {"name": "caf\xe9"}, "values": [[1,"2"]]}'
+    answer = decode(b'{"status": "success", "data": {"result": [' + one + b"]}}")
+    assert [s.metric for s in answer.series] == [{"name": "caf\ufffd"}]
+    assert [column.tolist() for column in points_of(answer.series, "m")] == [[1], [1000], [2.0]]
+
+
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_junk_is_no_answer_and_nothing_worse(body):
     try:

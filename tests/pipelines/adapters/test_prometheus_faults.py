@@ -19,7 +19,7 @@ from pipelines.errors import AccessDenied, QueryFailed, SourceUnreachable
 START = pd.Timestamp("2026-06-01", tz="UTC")
 STEP = pd.Timedelta("5min")
 DAY_MS = 86_400_000
-QUICK = {"attempts": 3, "retry_wait_s": 0.0, "retry_wait_max_s": 0.0}
+QUICK = {"attempts": 3, "retry_wait_s": 0.0, "retry_wait_max_s": 0.0, "first_query_steps": 288}
 METRIC = Metric("cpu", query="sum(cpu)")
 CPU = Spec(METRIC)
 

@@ -61,6 +61,16 @@ def test_a_dense_store_needs_no_reading(tmp_path: Path):
     assert store.census(START, end) is None  # written by another hand: only the samples can tell
 
 
+def test_a_few_samples_far_apart_do_not_make_everything_read(tmp_path: Path):
+    store = Store(tmp_path)
+    store.write_samples(samples(np.ones((3, 600), dtype=bool), 300))
+    store.write_samples(samples(np.ones((2, 2), dtype=bool), 900).assign(metric="rare"))
+    told = store.census(START, START + pd.Timedelta(days=9))
+    frame = with_workload(store.read_samples())
+    assert told == (sorted(frame["workload"].cat.categories), pd.Timedelta("5min"))
+    assert told[1] == usual_step(frame)
+
+
 def test_two_steps_are_not_one(tmp_path: Path):
     store = Store(tmp_path)
     store.write_samples(samples(np.ones((1, 600), dtype=bool), 300))

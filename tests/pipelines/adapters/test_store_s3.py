@@ -1,5 +1,6 @@
 """What a store is beyond one writer's tables: the same on disk and in a bucket."""
 
+import threading
 from pathlib import Path
 
 import duckdb
@@ -14,6 +15,7 @@ from store_writers import KEY
 
 from features.frames import LEDGER, SAMPLES, SCORES, conform
 from features.panel import Panel
+from pipelines.adapters.objects.local import LocalObjects
 from pipelines.adapters.store import Store
 from pipelines.adapters.store.coverage import Coverage, missing
 from pipelines.errors import StoreError
@@ -111,6 +113,39 @@ def test_a_damaged_spool_or_day_is_named(place, tmp_path):
     assert contents() == {"samples/date=2026-06-01/samples.parquet": b"damaged"}
 
 
+def test_of_many_open_days_the_damaged_one_is_named(place):
+    store, contents = place
+    store.write_samples(samples())
+    name = "samples/date=2026-06-01/samples.parquet"
+    good = contents()[name]
+    store._objects.put(name, good[:4] + b"\xff" * 200 + good[204:])  # its footer is whole
+    window = (MONDAY, MONDAY + 3 * DAY)
+    for read in (
+        lambda: store.panel(None, *window, pd.Timedelta("5min")),
+        lambda: store.census(*window),
+        store.read_samples,
+    ):
+        with pytest.raises(StoreError, match=r"06-01/samples.parquet cannot be read.*move the f"):
+            read()
+
+
+def test_days_are_opened_side_by_side_where_that_pays(tmp_path):
+    two = threading.Barrier(2, timeout=10)
+
+    class Slow(LocalObjects):
+        readers = 2
+
+        def open(self, name):
+            two.wait()
+            return super().open(name)
+
+    Store(tmp_path).write_samples(samples(days=2))
+    store = Store(tmp_path, Slow(tmp_path))
+    panel = store.panel(None, MONDAY, MONDAY + 2 * DAY, pd.Timedelta("5min"))
+    assert panel is not None
+    assert panel.values.shape == (1, 576)
+
+
 def test_a_panel_is_that_of_the_frame(place):
     store, _ = place
     frame = samples(np.arange(864.0))
@@ -137,6 +172,16 @@ def test_days_and_the_newest_stamp_are_known(place):
     assert store.newest(MONDAY + DAY + pd.Timedelta("7min")) == MONDAY + DAY + pd.Timedelta("5min")
     assert store.newest(MONDAY + DAY) == MONDAY + DAY - pd.Timedelta("5min")
     assert store.newest(MONDAY) is None
+
+
+@pytest.mark.parametrize("ts", [[], ["ts"]])
+def test_a_newest_stamp_that_cannot_be_told_is_refused(ts, tmp_path):
+    store = Store(tmp_path)
+    store.write_samples(samples(days=2))
+    other = samples(days=2).astype({"ts": "int64"})[["name", "metric", "value", *ts]]
+    other.to_parquet(tmp_path / "samples/date=2026-06-02/samples.parquet")
+    with pytest.raises(StoreError, match=r"06-02/samples.parquet cannot be read.*'ts'"):
+        store.newest()
 
 
 def test_documents_lie_beside_the_tables_and_nowhere_else(place):

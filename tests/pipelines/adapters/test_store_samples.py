@@ -1,6 +1,8 @@
 """Merging a day: the file is a function of its rows, whatever the order and the pieces."""
 
+import gc
 import io
+import sys
 import tracemalloc
 from itertools import pairwise
 from pathlib import Path
@@ -189,6 +191,17 @@ def test_who_rewrites_a_file_in_another_order_does_not_keep_its_footer():
     pq.write_table(kept.sort_by("ts"), sink)
     assert groups_of(opened(sink.getvalue())) is None
     assert sorted(items(read_day(opened(sink.getvalue())))) == items(rows)
+
+
+def test_a_merge_that_breaks_leaves_nothing_that_writes_later(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(sys, "unraisablehook", said.append)
+    ours, _ = merged(None, block("cpu", 300))
+    old = opened(ours[:4] + b"\xff" * 36 + ours[40:])
+    with pytest.raises(OSError, match="header"), (tmp_path / "half").open("wb") as out:
+        merge_day(old, [block("cpu", 1)], out)
+    gc.collect()
+    assert said == []
 
 
 def test_another_table_is_refused():
