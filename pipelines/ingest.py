@@ -168,7 +168,9 @@ def _pull_all(run: Run, window: Window, wanted: list[Wanted], aside: Path) -> _D
         shortened = (p for p, a in zip(pulls, allowed, strict=False) if a.start_ms > p.start_ms)
         done += _Done(left_out=(*shortened, *left_out))
         shutil.rmtree(folder, ignore_errors=True)
-        if any(isinstance(e, AccessDenied | SourceUnreachable) for e in done.errors):
+        is_gone = any(isinstance(e, AccessDenied | SourceUnreachable) for e in done.errors)
+        is_spent = done.left_out or any(p.ended == BUDGET_SPENT for p in done.pulled)
+        if is_gone or is_spent:  # what is left is not for older days while newer ones are missing
             rest = [p for later in cut[number + 1 :] for p in later]
             return done + _Done(left_out=tuple(rest))
     return done
@@ -215,6 +217,8 @@ def _judge(run: Run, wanted: list[Wanted], done: _Done) -> None:
     if done.errors and len(done.errors) > run.settings.shards.max_failed_share * len(done.pulled):
         first = done.errors[0]
         kept = f"; the {done.report.samples:,} samples that came are kept"
+        for note in told_counts(wanted, done.report, fates_of(wanted, done.pulled, done.left_out)):
+            say(f"ingest: {note.strip()}")
         if not isinstance(first, ForetideError):
             raise first
         raise type(first)(f"{first}{kept if done.report.samples else ''}") from first

@@ -124,7 +124,7 @@ def survey(run: Run, window: Window, *, again: bool) -> list[Wanted]:
 def _all_estimated(
     run: Run, lacking: list[tuple[Wanted, Coverage]], window: Window, *, again: bool
 ) -> list[Wanted]:
-    failed: list[QueryFailed] = []
+    failed: dict[str, QueryFailed] = {}
 
     def ask(one: tuple[Wanted, Coverage]) -> Wanted:
         try:
@@ -132,14 +132,14 @@ def _all_estimated(
         except AccessDenied:
             raise
         except QueryFailed as error:  # one's; the pull will tell whether it is to be had at all
-            failed.append(error)
+            failed[f"{one[0].metric} {one[0].shard}"] = error
             note = f"no estimate of {one[0].metric}: {error}"
             return replace(one[0], estimate=Estimate(notes=(note,)))
 
     with open_source(run) as source, ThreadPoolExecutor(_AT_ONCE) as pool:
         wanted = list(pool.map(ask, lacking))
     if failed and len(failed) == len(lacking):
-        raise failed[0]
+        raise failed[f"{lacking[0][0].metric} {lacking[0][0].shard}"]
     return wanted
 
 

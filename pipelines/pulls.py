@@ -88,7 +88,9 @@ def allot(
         if left.is_spent:
             left_out.append(pull)
             continue
-        fitting = _newest(pull, left.part_of(need), step_ms)
+        # CloudWatch bills metrics, however short the time: half of it would not cost half
+        part = 1.0 if meter == "cloudwatch" else left.part_of(need)
+        fitting = _newest(pull, part, step_ms)
         if fitting.start_ms > pull.start_ms:
             left_out.append(replace(pull, end_ms=fitting.start_ms))
         allowed.append(replace(fitting, allowance=spare.plus(need).at_most(left)))

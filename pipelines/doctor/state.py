@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 
 from features.frames import SCORES, Contract
 from pipelines.adapters.objects.probe import probe_write
@@ -63,10 +62,10 @@ def check_samples(store: Store, as_of: pd.Timestamp, days: float, fresh: pd.Time
     except StoreError:
         return Check("samples", "warn", f"none in {store.root} yet", "run `foretide ingest`")
     try:
-        newest = _newest_sample(store, as_of, days)
+        newest = store.newest(as_of)
     except StoreError as error:
         return Check("samples", "fail", str(error), "move the file away and ingest its day again")
-    if newest is None:
+    if newest is None or newest < as_of - pd.Timedelta(days=days):
         detail = f"none in the {days:g} days before {as_of:%Y-%m-%d %H:%M} UTC"
         return Check("samples", "warn", detail, "run `foretide ingest`, or choose an --as-of")
     return _aged("samples", "newest", newest, as_of, fresh, "run `foretide ingest`")
@@ -117,20 +116,6 @@ def check_models(tracking: Tracking, as_of: pd.Timestamp) -> list[Check]:
         remedy = "promote or roll back the other one too: `foretide models list`"
         checks.append(Check("models", "warn", detail, remedy))
     return checks
-
-
-def _newest_sample(store: Store, as_of: pd.Timestamp, days: float) -> pd.Timestamp | None:
-    """Day by day, so that only the newest one is read."""
-    first = as_of - pd.Timedelta(days=days)
-    end = as_of
-    while end > first:
-        start = (end - pd.Timedelta(1, "ms")).floor("D")
-        found = store.read_samples(start, end)
-        if len(found):
-            newest_ms = int(found["ts"].cast(pa.int64()).to_numpy().max())
-            return pd.Timestamp(newest_ms, unit="ms", tz="UTC")
-        end = start
-    return None
 
 
 def _aged(

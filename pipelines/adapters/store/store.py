@@ -173,9 +173,7 @@ class Store:
         add_coverage(self._objects, key, replace(more, spans=normal(more.spans)))
 
     def forget_lost(self, days: Collection[str]) -> None:
-        """Before samples go into days (ISO): those without a file are on record as not pulled, as
-        one that holds a part must not pass for the whole.
-        """
+        """Of days (ISO) that have no file any more, forget that they were pulled."""
         if lost := set(days).difference(day.date for day in self.days()):
             forget_coverage(self._objects, lost)
 
