@@ -212,15 +212,22 @@ def commit_slice(run: Run, window: Window, folder: Path) -> list[Pulled]:
     run.store.forget_lost(days.keys())
     for files in days.values():
         run.store.merge(files)
-    for one in done if not _is_files(run) else ():
-        key = _key(run, run.catalog[one.metric], one.shard, window)
-        known_ms = max(one.end_of_samples_ms, run.store.coverage(key).end_ms or 0)
+    if not _is_files(run):
+        _record(run, window, done)
+    return done
+
+
+def _record(run: Run, window: Window, done: list[Pulled]) -> None:
+    keys = [_key(run, run.catalog[one.metric], one.shard, window) for one in done]
+    ends = [run.store.coverage(key).end_ms or 0 for key in keys]
+    known = [max(one.end_of_samples_ms, end) for one, end in zip(done, ends, strict=True)]
+    for key, one, known_ms in zip(keys, done, known, strict=True):
         covered = clip(one.covered, 0, known_ms)
         if covered:
             run.store.cover(key, _as_pulled(one, covered, window.step_ms))
-        if one.covered and not one.metrics:
+        # a source that has nothing at all is another one than that which is meant
+        if one.covered and not one.metrics and any(known):
             run.store.cover(_silent(key), Coverage(one.covered))
-    return done
 
 
 def _as_pulled(one: Pulled, covered: Spans, step_ms: int) -> Coverage:

@@ -128,10 +128,7 @@ class Store:
         step: pd.Timedelta,
         mine: Callable[[list[str]], NDArray[np.bool_]] | None = None,
     ) -> Panel | None:
-        """The samples of ``[start, end)`` on a grid, without a frame on the way; see ``panel_of``.
-
-        None where only ``Panel.from_frame`` of ``read_samples`` can tell.
-        """
+        """The samples of ``[start, end)`` on a grid, without a frame; see ``panel_of``."""
         lo, hi = bound_or_none(start, "start"), bound_or_none(end, "end")
 
         def read() -> Panel | None:
@@ -143,10 +140,7 @@ class Store:
     def census(
         self, start: pd.Timestamp, end: pd.Timestamp
     ) -> tuple[list[str], pd.Timedelta] | None:
-        """The workloads of the days of ``[start, end)`` and the samples' step; see ``census_of``.
-
-        None where only the samples themselves can tell.
-        """
+        """Workloads of the days of ``[start, end)`` and the samples' step; see ``census_of``."""
         lo, hi = bound(start, "start"), bound(end, "end")
 
         def read() -> tuple[list[str], pd.Timedelta] | None:
