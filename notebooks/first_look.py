@@ -50,8 +50,8 @@ panel.keys.groupby("metric").size()
 
 # %% [markdown]
 # ## The store
-# `foretide ingest` keeps samples as one Parquet file a day, in a folder or a bucket. It needs nothing
-# of ours to be read: here pandas takes one metric of two days.
+# `foretide ingest` keeps samples as one Parquet file a day, in a folder or a bucket. Nothing of
+# ours is needed to read it: here pandas takes one metric of two days.
 
 # %%
 run.store.write_samples(samples)

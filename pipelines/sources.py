@@ -131,15 +131,20 @@ def _new_cloudwatch(
 
 
 def _datadog(source: SourceSettings) -> DatadogSource:
-    keys = (
-        source.datadog_api_key.get_secret_value() or os.environ.get("DD_API_KEY", ""),
-        source.datadog_application_key.get_secret_value() or os.environ.get("DD_APP_KEY", ""),
-    )
+    keys = _datadog_keys(source)
     return DatadogSource(
         datadog_client(*keys, source.datadog),
         cluster=source.cluster,
         params=source.datadog,
         principal=datadog_principal(*keys),
+    )
+
+
+def _datadog_keys(source: SourceSettings) -> tuple[str, str]:
+    """The API key and the application key, of the settings or of Datadog's usual variables."""
+    return (
+        source.datadog_api_key.get_secret_value() or os.environ.get("DD_API_KEY", ""),
+        source.datadog_application_key.get_secret_value() or os.environ.get("DD_APP_KEY", ""),
     )
 
 
@@ -171,16 +176,18 @@ def shown(run: Run) -> str:
 
 
 def identity(run: Run) -> str:
-    """What makes it the same source next time: address and tenant, never who asks."""
+    """What makes it the same source next time: the address, and whose data is there; no secret."""
     source = run.settings.source
     match source.kind:
         case "prometheus":
             parts = urlsplit(source.url)
             where = f"{parts.hostname}:{parts.port or ''}{parts.path.rstrip('/')}#{source.tenant}"
         case "datadog":
-            where = source.datadog.address
+            where = f"{source.datadog.address}#{datadog_principal(_datadog_keys(source)[0], '')}"
         case _:
-            where = f"{source.aws.region}#{source.aws.role_arn}"
+            said = (source.aws.region, source.aws.profile, source.aws.role_arn)
+            around = (os.environ.get(n, "") for n in ("AWS_REGION", "AWS_PROFILE", "AWS_ROLE_ARN"))
+            where = "#".join((*said, *around, *source.cloudwatch.account_ids))
     return f"{source.kind} {where} {source.cluster}"
 
 

@@ -48,6 +48,10 @@ __all__ = [
 
 _AT_ONCE = 4
 _SKEW_S = 60.0
+_CONTEXT = (
+    "plans and causes know less of the workloads: scrape what should be there; what the cluster "
+    "does not have is no harm"
+)
 _LOST: dict[Role, str] = {
     "demand": "it is not forecast, and no floor follows from it",
     "resource": "its leaks are not found",
@@ -70,6 +74,11 @@ class Seen:
     unlabelled: int = 0
     error: str = ""
     broken: ForetideError | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it answered, and had nothing at all."""
+        return not (self.error or self.series or self.unlabelled)
 
 
 class _Refusal(msgspec.Struct):
@@ -171,7 +180,10 @@ def judge_metrics(seen: Sequence[Seen], catalog: str, doubt: str) -> list[Check]
     ``doubt`` asks whether it is the right source.
     """
     every = frozenset[str]().union(*(s.workloads for s in seen))
-    checks = [_judge(s, len(every), catalog) for s in seen]
+    silent = [s.metric.name for s in seen if s.metric.role == "state" and s.is_silent]
+    checks = [_judge(s, len(every), catalog) for s in seen if s.metric.name not in silent]
+    if silent:
+        checks.append(Check("context", "warn", f"no series of {', '.join(silent)}", _CONTEXT))
     if seen and not any(s.error or s.series for s in seen):
         checks.append(
             Check(

@@ -303,7 +303,8 @@ def test_cloudwatch_in_order(doctor: Doctor, cloudwatch: dict[str, Any], moto: M
     checks = doctor(cloudwatch)
     assert_well(checks, "aws", "source", "metric memory_limit_bytes")
     assert "cloudwatch:GetMetricData" in checks["source"]["detail"]
-    assert checks["metric memory_request_bytes"]["status"] == "warn"
+    assert checks["context"]["status"] == "warn"
+    assert "memory_request_bytes" in checks["context"]["detail"]
     assert set(moto.operations) == {"ListMetrics"}
 
 

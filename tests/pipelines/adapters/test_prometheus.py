@@ -19,9 +19,7 @@ from pipelines.errors import ConfigError, QueryFailed, SourceUnreachable
 START = pd.Timestamp("2026-06-01", tz="UTC")
 STEP = pd.Timedelta("5min")
 METRIC = Metric("cpu_usage_cores", query="sum(cpu)")
-QUICK = PrometheusParams(
-    attempts=4, retry_wait_s=0.0, retry_wait_max_s=0.0, first_query_steps=288
-)
+QUICK = PrometheusParams(attempts=4, retry_wait_s=0.0, retry_wait_max_s=0.0, first_query_steps=288)
 CHECKOUT = {"namespace": "shop", "kind": "Deployment", "name": "checkout"}
 
 Handler = Callable[[httpx.Request], httpx.Response]
