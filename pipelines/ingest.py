@@ -10,9 +10,11 @@ away, it stays, and the next run goes on from there.
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -29,7 +31,7 @@ from pipelines.pulls import Pull, Wanted, allot, slices
 from pipelines.run import Run, RunRef
 from pipelines.say import say
 from pipelines.sources import meter
-from pipelines.spool import BUDGET_SPENT, Pulled
+from pipelines.spool import BUDGET_SPENT, Pulled, pulled
 from pipelines.staging import staged, sweep
 from pipelines.tally import (
     committed,
@@ -131,9 +133,9 @@ def fetch(share: _Share) -> None:
 
 
 @task(cache_policy=NO_CACHE)
-def commit(ref: RunRef, window: Window, folder: str) -> list[Pulled]:
+def commit(ref: RunRef, window: Window, folder: str) -> None:
     """Merge one slice into the store."""
-    return commit_slice(ref.open(), window, Path(folder))
+    commit_slice(ref.open(), window, Path(folder))
 
 
 @task(cache_policy=NO_CACHE)
@@ -151,40 +153,77 @@ def tidy(ref: RunRef) -> None:
 
 
 def _pull_all(run: Run, window: Window, wanted: list[Wanted], aside: Path) -> _Done:
-    """Slice by slice, until all is there, the budget is spent or the source is gone."""
+    """Slice by slice, until all is there, the budget is spent or the source is gone.
+
+    While one slice is pulled, the one before is committed.
+    """
     done = _Done()
     prices, billed = run.settings.ingest.prices, meter(run)
     # CloudWatch bills every metric of every request: one long piece is cheaper than several
-    pieces = 10 if billed == "cloudwatch" else 1
+    pieces = 50 if billed == "cloudwatch" else 1
     cut = slices(wanted, pieces * run.settings.ingest.samples_per_commit)
     spent = sum((Spending.of(w.estimate.report, prices, billed) for w in wanted), Spending())
-    for number, pulls in enumerate(cut):
-        left = Allowance.left(
-            run.settings.ingest.budget, spent + Spending.of(done.report, prices, billed)
-        )
-        allowed, left_out = allot(pulls, left, prices, billed, window.step_ms)
-        folder = aside / f"{number:05d}"
-        done += _pull_slice(run, window, allowed, folder)
-        shortened = (p for p, a in zip(pulls, allowed, strict=False) if a.start_ms > p.start_ms)
-        done += _Done(left_out=(*shortened, *left_out))
-        shutil.rmtree(folder, ignore_errors=True)
-        is_gone = any(isinstance(e, AccessDenied | SourceUnreachable) for e in done.errors)
-        is_spent = done.left_out or any(p.ended == BUDGET_SPENT for p in done.pulled)
-        if is_gone or is_spent:  # what is left is not for older days while newer ones are missing
-            rest = [p for later in cut[number + 1 :] for p in later]
-            return done + _Done(left_out=tuple(rest))
+    with _Behind(run, window) as behind:
+        for number, pulls in enumerate(cut):
+            left = Allowance.left(
+                run.settings.ingest.budget, spent + Spending.of(done.report, prices, billed)
+            )
+            allowed, left_out = allot(pulls, left, prices, billed, window.step_ms)
+            shortened = (p for p, a in zip(pulls, allowed, strict=False) if a.start_ms > p.start_ms)
+            done += _Done(left_out=(*shortened, *left_out))
+            folder = aside / f"{number:05d}"
+            done += _pull_slice(run, window, allowed, folder)
+            behind.commit(folder)
+            is_gone = any(isinstance(e, AccessDenied | SourceUnreachable) for e in done.errors)
+            is_spent = done.left_out or any(p.ended == BUDGET_SPENT for p in done.pulled)
+            if is_gone or is_spent:  # what is left is not for older days while newer ones lack
+                rest = [p for later in cut[number + 1 :] for p in later]
+                return done + _Done(left_out=tuple(rest))
     return done
 
 
 def _pull_slice(run: Run, window: Window, pulls: list[Pull], folder: Path) -> _Done:
-    if not pulls:
-        return _Done()
     shares = [_Share(run.ref, one, window.step_ms, str(folder)) for one in pulls]
     fetched = run_shards(fetch, shares, workers=run.settings.shards.workers, max_failed_share=1.0)
-    done = call(commit, run.ref, window, str(folder))
-    if any(p.report.samples for p in done):
-        say(f"ingest: {committed(pulls, done)}")
-    return _Done(tuple(done), (), fetched.errors)
+    return _Done(tuple(pulled(folder)), (), fetched.errors)
+
+
+class _Behind:
+    """Commits slices one after the other, behind the one that is pulled; leaves when all are in."""
+
+    def __init__(self, run: Run, window: Window) -> None:
+        self._run = run
+        self._window = window
+        self._pool = ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+
+    def commit(self, folder: Path) -> None:
+        """Begin with a slice when the one before is in the store."""
+        self._wait()
+        if folder.is_dir():
+            context = copy_context()  # of the flow run, where there is one
+            self._last = self._pool.submit(context.run, self._commit, folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            self._wait()
+        finally:
+            self._pool.shutdown()
+
+    def _wait(self) -> None:
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+    def _commit(self, folder: Path) -> None:
+        done = pulled(folder)
+        call(commit, self._run.ref, self._window, str(folder))
+        shutil.rmtree(folder, ignore_errors=True)
+        if any(p.report.samples for p in done):
+            say(f"ingest: {committed(done)}")
 
 
 def _outcome(run: Run, wanted: list[Wanted], done: _Done, *, dry_run: bool) -> dict[str, Any]:

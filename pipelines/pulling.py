@@ -200,7 +200,7 @@ def pull(run: Run, one: Pull, step_ms: int, folder: Path) -> None:
             spool.ended = BUDGET_SPENT
 
 
-def commit_slice(run: Run, window: Window, folder: Path) -> list[Pulled]:
+def commit_slice(run: Run, window: Window, folder: Path) -> None:
     """Merge a slice's spools into the store, then record what is covered.
 
     The record comes after the samples: whoever is killed between the two pulls again what is there
@@ -214,7 +214,6 @@ def commit_slice(run: Run, window: Window, folder: Path) -> list[Pulled]:
         run.store.merge(files)
     if not _is_files(run):
         _record(run, window, done)
-    return done
 
 
 def _record(run: Run, window: Window, done: list[Pulled]) -> None:

@@ -105,7 +105,7 @@ class SourceSettings(Section):
 class IngestSettings(Section):
     """How much is pulled, in which pieces, and at what price."""
 
-    samples_per_commit: int = Field(default=20_000_000, gt=0)
+    samples_per_commit: int = Field(default=4_000_000, gt=0)
     """About so many samples are committed together, but never less than a day of all metrics."""
     budget: Budget = Budget()
     prices: Prices = Prices()

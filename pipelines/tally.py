@@ -95,14 +95,14 @@ def foresight(run: Run, wanted: Sequence[Wanted]) -> str:
     )
 
 
-def committed(pulls: Sequence[Pull], done: Sequence[Pulled]) -> str:
+def committed(done: Sequence[Pulled]) -> str:
     """One slice, when it is in the store."""
     samples = sum(p.report.samples for p in done)
-    if pulls[0].metric == EVERYTHING:
+    if done[0].metric == EVERYTHING:
         days = sorted({day for p in done for day in p.days})
         return f"{samples:,} samples from {days[0]} to {days[-1]} are in the store"
     spans = [span for p in done if p.report.samples for span in p.covered]
-    spans = spans or [(p.start_ms, p.end_ms) for p in pulls]  # all of it partial
+    spans = spans or [(p.start_ms, p.end_ms) for p in done]  # all of it partial
     first, last = min(start for start, _ in spans), max(end for _, end in spans)
     return f"{samples:,} samples from {_utc(first)} to {_utc(last)} are in the store"
 

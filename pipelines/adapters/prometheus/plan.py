@@ -39,7 +39,7 @@ class PrometheusParams:
     """
 
     max_steps_per_query: int = 10_000
-    max_points_per_query: int = 2_000_000
+    max_points_per_query: int = 750_000
     first_query_steps: int = 36
     max_response_bytes: int = 268_435_456
     rate_window_s: float = 300.0
