@@ -27,8 +27,12 @@ __all__ = [
     "local_hour_of_week",
     "local_text",
     "maintenance_mask",
+    "special_days",
     "special_mask",
 ]
+
+_CONFIGURED = "special day"
+_REMARK = re.compile(r"(?:\s*[(（][^()（）]*[)）])+\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,32 @@ def special_mask(
     return out
 
 
+def special_days(calendar: Calendar, first: date, last: date) -> list[tuple[str, str]]:
+    """The holidays and special days from ``first`` to ``last``, both included, in order.
+
+    Returns
+    -------
+    (ISO local day, name)
+        The same holiday of another year has the same name, on any machine: names are English where
+        ``holidays`` has them in English, and without the remark in parentheses that says how this
+        year's date came about (observed, estimated, substituted for another day). Days of the
+        configuration are each a ``special day`` unless they are a holiday. A day with two holidays
+        comes twice.
+
+    Raises
+    ------
+    ValueError
+        ``last`` is before ``first``.
+    """
+    if last < first:
+        raise ValueError(f"expected a last day from {first} on, got {last}")
+    years = tuple(range(first.year, last.year + 1))
+    named = set(_holidays(calendar.country, years)) if calendar.country else set[tuple[str, str]]()
+    public = {day for day, _ in named}
+    named |= {(day, _CONFIGURED) for day in map(_iso, calendar.special_days) if day not in public}
+    return sorted((d, name) for d, name in named if first.isoformat() <= d <= last.isoformat())
+
+
 def maintenance_mask(
     workloads: Sequence[str], times: pd.DatetimeIndex, calendars: Sequence[Calendar]
 ) -> NDArray[np.bool_]:
@@ -151,16 +181,26 @@ def _by_calendar(
 
 
 def _free_days(calendar: Calendar, days: pd.DatetimeIndex) -> pd.DatetimeIndex:
-    years = tuple(sorted({int(y) for y in days.year}))
-    public = _holidays(calendar.country, years) if calendar.country else ()
-    return pd.DatetimeIndex(sorted({*calendar.special_days, *public}))
+    if not len(days):
+        return days
+    named = special_days(calendar, days.min().date(), days.max().date())
+    return pd.DatetimeIndex(sorted({day for day, _ in named}))
 
 
 @lru_cache(maxsize=64)
-def _holidays(country: str, years: tuple[int, ...]) -> tuple[str, ...]:
+def _holidays(country: str, years: tuple[int, ...]) -> tuple[tuple[str, str], ...]:
     code, _, subdivision = country.partition("-")
-    found = holidays.country_holidays(code, subdiv=subdivision or None, years=years)
-    return tuple(day.isoformat() for day in found)
+    # without a language the names are in that of the machine
+    found = holidays.country_holidays(
+        code, subdiv=subdivision or None, years=years, language="en_US"
+    )
+    every = ((day.isoformat(), name) for day in found for name in found.get_list(day))
+    return tuple((day, _REMARK.sub("", name) or name) for day, name in every)
+
+
+def _iso(day: str) -> str:
+    """Python reads 20261224 as well."""
+    return date.fromisoformat(day).isoformat()
 
 
 def _check_country(country: str) -> None:

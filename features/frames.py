@@ -32,6 +32,7 @@ __all__ = [
     "SAMPLES",
     "SCORES",
     "SKIPS",
+    "VERDICTS",
     "WORKLOAD_PARTS",
     "Contract",
     "FrameError",
@@ -73,6 +74,8 @@ class Contract:
     schema: pa.Schema
     extra: str | None = field(default=None)
     """Regular expression of further columns that are allowed; they hold doubles."""
+    added: tuple[str, ...] = ()
+    """Columns that came with this version: tables of the version before lack them."""
 
     def metadata(self) -> dict[bytes, bytes]:
         """What is written beside the columns: the table's name and the contract's version."""
@@ -80,9 +83,15 @@ class Contract:
 
 
 def _contract(
-    name: str, key: Iterable[str], extra: str | None = None, /, **columns: pa.DataType
+    name: str,
+    key: Iterable[str],
+    extra: str | None = None,
+    added: tuple[str, ...] = (),
+    /,
+    **columns: pa.DataType,
 ) -> Contract:
-    return Contract(name, 1, tuple(key), pa.schema(list(columns.items())), extra)
+    version = 2 if added else 1
+    return Contract(name, version, tuple(key), pa.schema(list(columns.items())), extra, added)
 
 
 SAMPLES = _contract(
@@ -117,9 +126,10 @@ FORECASTS = _contract(
     "forecasts",
     ("workload", "metric", "issued_at", "ts"),
     r"q\d{2,4}",
+    ("confidence",),
     workload=_LABEL, metric=_LABEL, issued_at=_TS, ts=_TS,
     q05=_F, q50=_F, q90=_F, q95=_F, q99=_F,
-    model=_LABEL, model_version=_LABEL, run_id=_LABEL, valid_until=_TS,
+    model=_LABEL, confidence=_LABEL, model_version=_LABEL, run_id=_LABEL, valid_until=_TS,
 )  # fmt: skip
 CAPACITY = _contract(
     "capacity",
@@ -139,7 +149,9 @@ LEDGER = _contract(
 BACKTEST = _contract(
     "backtest",
     ("workload", "metric", "model", "origin"),
-    workload=_LABEL, metric=_LABEL, model=_LABEL, origin=_TS, horizon_s=_F,
+    None,
+    ("solver",),
+    workload=_LABEL, metric=_LABEL, model=_LABEL, solver=_LABEL, origin=_TS, horizon_s=_F,
     wape=_F, mase=_F, pinball_q50=_F, pinball_q90=_F,
     pinball_q99=_F, coverage_q90=_F, peak_coverage_q90=_F,
     points=pa.int64(), champion=pa.bool_(),
@@ -156,6 +168,15 @@ ACCURACY = _contract(
     wape=_F, pinball_q90=_F, coverage_q90=_F, peak_coverage_q90=_F, points=pa.int64(),
     run_id=_LABEL,
 )  # fmt: skip
+VERDICTS = _contract(
+    "verdicts",
+    ("workload", "metric", "evaluated_at"),
+    workload=_LABEL, metric=_LABEL, evaluated_at=_TS, trained_at=_TS, model=_LABEL,
+    verdict=_LABEL, reason=_S, since=_TS, losing_since=_TS,
+    wape=_F, bar_wape=_F, backtest_wape=_F, pinball_q50=_F, pinball_q90=_F,
+    coverage_q90=_F, backtest_coverage_q90=_F, peak_coverage_q90=_F, points=pa.int64(),
+    run_id=_LABEL,
+)  # fmt: skip
 REPLAYS = _contract(
     "replays",
     ("workload", "policy", "evaluated_at"),
@@ -168,7 +189,7 @@ CONTRACTS = {
     c.name: c
     for c in (
         SAMPLES, SCORES, LEAKS, INCIDENTS, FORECASTS, CAPACITY, LEDGER, BACKTEST, SKIPS,
-        ACCURACY, REPLAYS,
+        ACCURACY, REPLAYS, VERDICTS,
     )
 }  # fmt: skip
 
@@ -227,6 +248,10 @@ def require(table: pa.Table, contract: Contract) -> pa.Table:
             f"{contract.name}: version {version} of the table cannot be read by this release "
             f"(it reads {' and '.join(sorted(readable))}); upgrade foretide or rewrite the table"
         )
+    if version != str(contract.version):
+        for name in (n for n in contract.added if n not in table.column_names):
+            empty = pa.nulls(len(table), contract.schema.field(name).type)
+            table = table.append_column(contract.schema.field(name), empty)
     return conform(table, contract)
 
 

@@ -7,8 +7,9 @@ even as a view (Tashman 2000, "Out-of-sample tests of forecasting accuracy").
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 from features.frames import BACKTEST
 from features.panel import Floats, Panel
 from models import measures
-from models.base import Forecaster
+from models.base import Forecaster, Solves
 
-__all__ = ["Backtest", "BacktestParams", "rolling_origin"]
+__all__ = ["PREDICTED", "Backtest", "BacktestParams", "Floats32", "rolling_origin"]
 
 Floats32 = NDArray[np.float32]
 
@@ -27,7 +28,9 @@ _SCORES = (
     "wape", "mase", "pinball_q50", "pinball_q90", "pinball_q99", "coverage_q90",
     "peak_coverage_q90",
 )  # fmt: skip
-_PREDICTED = (0.5, 0.9, 0.99)
+PREDICTED = (0.5, 0.9, 0.99)
+"""Quantiles that models are asked for, the median first."""
+
 _DAY = pd.Timedelta(days=1)
 
 
@@ -71,11 +74,16 @@ class Backtest:
         NaN where nothing was measured.
     point : model → float32, (n_series, n_origins, n_horizon)
         Predicted median; NaN where the model had no answer or the series too little history.
-    residual : model → float32, (n_series, n_origins, n_horizon)
-        Actual minus point.
-    table : frame
-        BACKTEST contract without ``champion``; rows in order of series, model, origin. A measure
-        that cannot be had is NaN; where nothing could be compared, ``points`` is 0.
+    scores : (n_measures, n_series, n_models, n_origins)
+        The measures of the BACKTEST contract in its order; NaN where one cannot be had.
+    points : int64, (n_series, n_models, n_origins)
+        Steps that could be compared.
+    scale : (n_series, n_origins)
+        What MASE divides by.
+    solver : str, (n_series, n_models, n_origins)
+        How a model came to its answer, where it has several ways (``solvers`` of a forecaster).
+    quantiles : model → float32, (n_quantiles, n_series, n_origins, n_horizon)
+        At ``PREDICTED``, of the models that were to be kept.
     """
 
     keys: pd.DataFrame
@@ -84,8 +92,11 @@ class Backtest:
     step: pd.Timedelta
     actual: Floats32
     point: Mapping[str, Floats32]
-    residual: Mapping[str, Floats32]
-    table: pd.DataFrame
+    scores: Floats
+    points: NDArray[np.int64]
+    scale: Floats
+    solver: NDArray[np.str_]
+    quantiles: Mapping[str, Floats32] = field(default_factory=dict[str, Floats32])
 
     @property
     def times(self) -> pd.DatetimeIndex:
@@ -98,51 +109,104 @@ class Backtest:
         n_steps = self.actual.shape[1] * self.actual.shape[2]
         return pd.date_range(self.origins[0], periods=n_steps, freq=self.step).as_unit("ms")
 
+    @property
+    def table(self) -> pd.DataFrame:
+        """BACKTEST contract without ``champion``; rows in order of series, model, origin."""
+        series, model, origin = (i.ravel() for i in np.indices(self.points.shape))
+        horizon_s = self.actual.shape[2] * self.step.total_seconds()
+        columns = {
+            "workload": self.keys["workload"].to_numpy()[series],
+            "metric": self.keys["metric"].to_numpy()[series],
+            "model": np.array(self.models, dtype=object)[model],
+            "solver": self.solver.ravel(),
+            "origin": self.origins[origin],
+            "horizon_s": np.full(len(series), horizon_s),
+            **{name: self.scores[i].ravel() for i, name in enumerate(_SCORES)},
+            "points": self.points.ravel(),
+        }
+        frame = pd.DataFrame(columns).astype(
+            {"workload": "str", "metric": "str", "model": "str", "solver": "str"}
+        )
+        return frame[[c for c in BACKTEST.schema.names if c in columns]]
+
     def score(self, column: str) -> Floats:
-        """A column of the table as an array, (n_series, n_models, n_origins)."""
-        shape = (len(self.keys), len(self.models), len(self.origins))
-        return self.table[column].to_numpy(dtype=np.float64).reshape(shape)
+        """One measure, (n_series, n_models, n_origins)."""
+        return self.scores[_SCORES.index(column)]
+
+    def joined(self, name: str, told: Floats32) -> Backtest:
+        """The same with a further model, the last one.
+
+        ``told`` is (n_quantiles, n_series, n_origins, n_horizon) at ``PREDICTED``.
+        """
+        judged = [
+            _scores(self.actual[:, o], told[:, :, o], self.scale[:, o])
+            for o in range(len(self.origins))
+        ]
+        scores = np.stack(judged, axis=-1) if judged else np.empty((*self.scores.shape[:2], 0))
+        points = measures.points(self.actual.astype(np.float64), told[0].astype(np.float64))
+        return replace(
+            self,
+            models=(*self.models, name),
+            point={**self.point, name: told[0]},
+            scores=np.concatenate([self.scores, scores[:, :, None]], axis=2),
+            points=np.concatenate([self.points, points[:, None]], axis=1),
+            solver=np.concatenate([self.solver, np.full_like(self.solver[:, :1], "")], axis=1),
+        )
+
+    def without(self, name: str) -> Backtest:
+        """The same as if one of its models had not been there."""
+        left = [i for i, model in enumerate(self.models) if model != name]
+        return replace(
+            self,
+            models=tuple(self.models[i] for i in left),
+            point={model: said for model, said in self.point.items() if model != name},
+            scores=self.scores[:, :, left],
+            points=self.points[:, left],
+            solver=self.solver[:, left],
+        )
 
 
 def rolling_origin(
-    panel: Panel, forecasters: Sequence[Forecaster], params: BacktestParams
+    panel: Panel,
+    forecasters: Sequence[Forecaster],
+    params: BacktestParams,
+    keep: Collection[str] = (),
 ) -> Backtest:
     """Backtest all series with all forecasters.
 
     The horizon is ``horizon_h``, or whole days of at most half of a shorter history, at least one
     day; the last horizon ends with the panel. Where not even a day is left after
-    ``minimum_train_days`` there is no origin, and the table is empty.
+    ``minimum_train_days`` there is no origin, and the table is empty. Of the models named in
+    ``keep`` all quantiles stay.
     """
     horizon, origins = _plan(panel, params)
     shape = (panel.n_series, len(origins), horizon)
     names = tuple(f.name for f in forecasters)
     actual = np.full(shape, np.nan, dtype=np.float32)
     point = {name: np.full(shape, np.nan, dtype=np.float32) for name in names}
-    residual = {name: np.full(shape, np.nan, dtype=np.float32) for name in names}
+    kept = {n: np.full((len(PREDICTED), *shape), np.nan, np.float32) for n in names if n in keep}
     scores = np.full((len(_SCORES), panel.n_series, len(names), len(origins)), np.nan)
     points = np.zeros(scores.shape[1:], dtype=np.int64)
+    scale = np.full(shape[:2], np.nan)
+    solver = np.full(points.shape, "", dtype="U24")
     for o, origin in enumerate(origins):
         train = panel.window(end=origin)
         truth = panel.window(origin, origin + horizon * panel.step).values
         young = _history_steps(train) * panel.step < _days(params.minimum_train_days)
-        scale = measures.seasonal_scale(train.values, round(panel.steps_per_day))
+        scale[:, o] = measures.seasonal_scale(train.values, round(panel.steps_per_day))
         actual[:, o] = _narrow(truth)
         for m, forecaster in enumerate(forecasters):
-            told = forecaster.predict(forecaster.fit(train), origin, horizon, _PREDICTED)
+            fitted = forecaster.fit(train)
+            told = forecaster.predict(fitted, origin, horizon, PREDICTED)
+            solver[:, m, o] = forecaster.solvers(fitted) if isinstance(forecaster, Solves) else ""
             told = np.where(young[None, :, None], np.nan, told)
             point[names[m]][:, o] = _narrow(told[0])
-            residual[names[m]][:, o] = _narrow(truth - told[0])
-            scores[:, :, m, o] = _scores(truth, told, scale)
+            if names[m] in kept:
+                kept[names[m]][:, :, o] = _narrow(told)
+            scores[:, :, m, o] = _scores(truth, told, scale[:, o])
             points[:, m, o] = measures.points(truth, told[0])
     return Backtest(
-        keys=panel.keys,
-        models=names,
-        origins=origins,
-        step=panel.step,
-        actual=actual,
-        point=point,
-        residual=residual,
-        table=_table(panel, names, origins, horizon, scores, points),
+        panel.keys, names, origins, panel.step, actual, point, scores, points, scale, solver, kept
     )
 
 
@@ -178,8 +242,9 @@ def _history_steps(train: Panel) -> NDArray[np.intp]:
     return np.where(there.any(axis=1), train.n_steps - there.argmax(axis=1), 0)
 
 
-def _scores(truth: Floats, told: Floats, scale: Floats) -> Floats:
+def _scores(truth: NDArray[Any], told: NDArray[Any], scale: Floats) -> Floats:
     """The measures in the order of ``_SCORES``, (n_scores, n_series)."""
+    truth, told = truth.astype(np.float64), told.astype(np.float64)
     median, q90, q99 = told
     return np.stack(
         [
@@ -192,25 +257,3 @@ def _scores(truth: Floats, told: Floats, scale: Floats) -> Floats:
             measures.peak_coverage(truth, q90),
         ]
     )
-
-
-def _table(
-    panel: Panel,
-    models: tuple[str, ...],
-    origins: pd.DatetimeIndex,
-    horizon: int,
-    scores: Floats,
-    points: NDArray[np.int64],
-) -> pd.DataFrame:
-    series, model, origin = (i.ravel() for i in np.indices(points.shape))
-    columns = {
-        "workload": panel.keys["workload"].to_numpy()[series],
-        "metric": panel.keys["metric"].to_numpy()[series],
-        "model": np.array(models, dtype=object)[model],
-        "origin": origins[origin],
-        "horizon_s": np.full(len(series), horizon * panel.step.total_seconds()),
-        **{name: scores[i].ravel() for i, name in enumerate(_SCORES)},
-        "points": points.ravel(),
-    }
-    frame = pd.DataFrame(columns).astype({"workload": "str", "metric": "str", "model": "str"})
-    return frame[[c for c in BACKTEST.schema.names if c != "champion"]]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from features.panel import Floats, Panel
 
-__all__ = ["WHOLE_WORKLOAD", "Baselines", "Forecaster"]
+__all__ = ["WHOLE_WORKLOAD", "Baselines", "Forecaster", "Solves"]
 
 WHOLE_WORKLOAD = "*"
 """The ``metric`` of scores that are about all of a workload's metrics together."""
@@ -77,4 +77,13 @@ class Forecaster(Protocol):
         Returns (n_quantiles, n_series, n_steps).
         A series from which nothing could be learned is NaN throughout.
         """
+        ...
+
+
+@runtime_checkable
+class Solves(Protocol):
+    """A forecaster that has several ways to an answer, and says which one served whom."""
+
+    def solvers(self, baselines: Baselines) -> NDArray[np.str_]:
+        """A few words for each series, (n_series,)."""
         ...

@@ -1,9 +1,14 @@
 """Conformal quantiles: from what a point forecast got wrong in the backtest, how far off it may be.
 
-Residuals are sorted into bins by predicted level, because load is noisier where it is high and the
-busy hours are the ones that matter. They are scaled by the error that is usual at their level, and
-then by how much larger it is at their hour of the day (ramps are harder than plateaus). Where a bin
-is thin, the quantiles of its scaled residuals are shrunk to those of the whole series.
+Residuals are scaled by the error that is usual at their predicted level, because load is noisier
+where it is high, then by how much larger it is at their hour of the day and on their day of the
+week (ramps are harder than plateaus, Mondays than Tuesdays).
+
+A quantile that covers 90 % of all hours covers far fewer of the busiest ones: those are the hours
+in which noise pointed up. Capacity exists for them. So an upper quantile spends its misses
+unevenly: where load is predicted to be busy (above the ``busy`` quantiles of the predicted level,
+where the busiest hours come from) it takes only a share of them, elsewhere the more, so that over
+all hours the nominal share is kept.
 
 Sources: Vovk, Gammerman & Shafer 2005 (split conformal, the (n+1)q rank); Papadopoulos et al. 2008
 and Lei et al. 2018 (locally weighted residuals); Boström & Johansson 2020 (Mondrian bins by level).
@@ -23,11 +28,11 @@ from scipy.special import ndtri
 
 from features.frames import QUANTILES
 from features.panel import Floats
-from models.measures import busiest, row_quantiles
+from models.measures import row_quantiles
 
 __all__ = ["CalibrationParams", "apply_quantiles", "fit_quantiles"]
 
-_HOURS = 24
+_HOURS, _DAYS = 24, 7
 _KNOTS = np.array(QUANTILES)
 
 
@@ -36,9 +41,13 @@ class CalibrationParams:
     """How finely residuals are told apart."""
 
     level_edges: tuple[float, ...] = (1 / 3, 2 / 3, 0.9)
-    """Quantiles of the predicted level that separate the bins."""
+    """Quantiles of the predicted level that separate the bins in which an error is usual."""
+    busy: tuple[float, float] = (0.4, 0.8)
+    """Quantiles of the predicted level: below the first an hour is usual, above the second busy."""
+    relief: float = 0.8
+    """Share of the misses that an upper quantile leaves to the usual hours."""
     shrinkage_h: float = 12.0
-    """Hours of residuals at which a bin (of level, or an hour of the day) is trusted by half."""
+    """Hours of residuals at which a bin (of level, an hour, a weekday) is trusted by half."""
     minimum_h: float = 24.0
     """With fewer hours of residuals a series stays uncalibrated."""
 
@@ -47,6 +56,11 @@ class CalibrationParams:
         edges = self.level_edges
         if any(not 0 < e < 1 for e in edges) or list(edges) != sorted(set(edges)):
             raise ValueError(f"level_edges must increase between 0 and 1, got {edges!r}")
+        low, high = self.busy
+        if not 0 < low <= high < 1:
+            raise ValueError(f"busy must be two growing quantiles, got {self.busy!r}")
+        if not 0 <= self.relief < 1:
+            raise ValueError(f"relief must be at least 0 and below 1, got {self.relief!r}")
         for key in ("shrinkage_h", "minimum_h"):
             value = getattr(self, key)
             if not (np.isfinite(value) and value >= 0):
@@ -70,9 +84,11 @@ def fit_quantiles(
     dict
         ``calibrated`` bool (n_series,). ``levels`` (n_series, n_bins), the predicted level in the
         middle of each bin, and ``level_scale``, the usual absolute error there, both in the
-        metric's unit. ``hour_scale`` (n_series, 24), the usual error of an hour of the day in units
-        of its level's. ``offsets`` (n_series, n_bins, 5), the quantiles ``QUANTILES`` of the scaled
-        residual; the median's is 0. Rows that are not calibrated hold NaN.
+        metric's unit. ``hour_scale`` (n_series, 24) and ``day_scale`` (n_series, 7), the usual
+        error of an hour of the day and of a weekday in units of their level's. ``ramp``
+        (n_series, 2), the levels between which an hour turns from usual to busy. ``offsets``
+        (n_series, 2, 5), the quantiles ``QUANTILES`` of the scaled residual in usual and in busy
+        hours; the median's is 0. Rows that are not calibrated hold NaN.
     """
     residual = np.asarray(actual, dtype=np.float64) - point
     there = np.isfinite(residual)
@@ -86,19 +102,24 @@ def fit_quantiles(
     unit = _over(residual, _at_level(level_scale, levels, level))
     hours = times.hour.to_numpy() == np.arange(_HOURS)[:, None, None]
     hour_scale = _usual(unit, hours, step_h, shrinkage_h)
-    unit = _over(unit, _at_hour(hour_scale, times, step_h)).astype(np.float32)
-    busy = busiest(np.where(there, actual, np.nan))
-    overall, _ = _conformal(unit, step_h)
-    offsets = [_bin_offsets(unit, i, busy, overall, step_h, shrinkage_h) for i in inside]
+    unit = _over(unit, _at_hour(hour_scale, times, step_h))
+    days = times.day_of_week.to_numpy() == np.arange(_DAYS)[:, None, None]
+    day_scale = _usual(unit, days, step_h, shrinkage_h)
+    unit = _over(unit, day_scale[:, times.day_of_week.to_numpy()]).astype(np.float32)
+    ramp = row_quantiles(level, params.busy).T
     calibrated = there.sum(axis=1) * step_h >= max(params.minimum_h, step_h)
-    offset = _around_point(np.stack(offsets, axis=1))
-    return {
-        "calibrated": calibrated,
-        "levels": np.where(calibrated[:, None], levels, np.nan),
-        "level_scale": np.where(calibrated[:, None], level_scale, np.nan),
-        "hour_scale": np.where(calibrated[:, None], hour_scale, np.nan),
-        "offsets": np.where(calibrated[:, None, None], offset, np.nan),
+    offsets = _offsets(unit, _busy(level, ramp), step_h, params)
+    fitted = {
+        "levels": levels,
+        "level_scale": level_scale,
+        "hour_scale": hour_scale,
+        "day_scale": day_scale,
+        "ramp": ramp,
+        "offsets": offsets,
     }
+    for array in fitted.values():
+        array[~calibrated] = np.nan
+    return {"calibrated": calibrated, **fitted}
 
 
 def apply_quantiles(
@@ -130,8 +151,11 @@ def apply_quantiles(
     """
     offsets, levels = _at_quantiles(arrays["offsets"], quantiles), arrays["levels"]
     scale = _at_level(arrays["level_scale"], levels, point)
-    scale = scale * _at_hour(arrays["hour_scale"], times, _step_h(times))
-    out = np.stack([point + scale * _at_level(o, levels, point) for o in offsets])
+    scale *= _at_hour(arrays["hour_scale"], times, _step_h(times))
+    scale *= arrays["day_scale"][:, times.day_of_week.to_numpy()]
+    busy = _busy(point, arrays["ramp"])
+    usual, more = offsets[..., :1], offsets[..., 1:] - offsets[..., :1]
+    out = np.stack([point + scale * (u + busy * m) for u, m in zip(usual, more, strict=True)])
     out = np.where(nonnegative[:, None], np.maximum(out, 0.0), out)
     order = np.argsort(quantiles)
     out[order] = np.maximum.accumulate(out[order], axis=0)  # rounding may cross by a last digit
@@ -192,53 +216,61 @@ def _levels(level: Floats, between: tuple[float, ...]) -> tuple[Floats, Floats]:
     return both[: len(between)], both[len(between) :].T
 
 
-def _conformal(unit: NDArray[np.float32], step_h: float) -> tuple[Floats, Floats]:
-    """Quantiles of each row at the conformal rank, (n_series, 5), and the row's hours, (n_series,).
+def _busy(level: Floats, ramp: Floats) -> Floats:
+    """How busy a predicted level is: 0 usual, 1 busy, (n_series, n)."""
+    low, high = ramp[:, :1], ramp[:, 1:]
+    width = np.where(high > low, high - low, 1.0)
+    return np.where(high > low, np.clip((level - low) / width, 0.0, 1.0), level > high)
+
+
+def _offsets(
+    unit: NDArray[np.float32], busy: Floats, step_h: float, params: CalibrationParams
+) -> Floats:
+    """Quantiles of the scaled residual in usual and in busy hours, (n_series, 2, 5)."""
+    there, is_busy = np.isfinite(unit), busy >= 0.5
+    share = (there & is_busy).sum(axis=1) / np.maximum(there.sum(axis=1), 1)
+    share = np.minimum(share, 0.5)
+    missed = np.where(_KNOTS > 0.5, 1 - _KNOTS, 0.0)[:, None]  # of upper quantiles
+    in_usual = _KNOTS[:, None] - missed * params.relief * share / (1 - share)
+    in_busy = _KNOTS[:, None] + missed * params.relief * (share > 0)
+    offsets: list[Floats] = []
+    for inside, at in ((~is_busy, in_usual), (is_busy, in_busy)):
+        whole, _ = _conformal(unit, at, step_h)
+        own, hours = _conformal(np.where(inside, unit, np.nan), at, step_h)
+        trust = hours / np.maximum(hours + params.shrinkage_h, step_h)
+        offsets.append(np.where(hours[:, None] > 0, whole + trust[:, None] * (own - whole), whole))
+    return _around_point(np.stack(offsets, axis=1))
+
+
+def _conformal(
+    unit: NDArray[np.floating], probability: Floats, step_h: float
+) -> tuple[Floats, Floats]:
+    """Quantiles of each row at the conformal rank, (n_series, k), and the row's hours, (n_series,).
+
+    ``probability``: (k, n_series).
 
     The rank (n+1)q of n moves every quantile outwards, the lower ones down and the upper ones up.
     """
     hours = np.isfinite(unit).sum(axis=1) * step_h
-    outward = np.sign(_KNOTS - 0.5) * np.maximum(_KNOTS, 1 - _KNOTS)
-    rank = _KNOTS[:, None] + outward[:, None] / np.maximum(hours, 1.0)
+    outward = np.sign(probability - 0.5) * np.maximum(probability, 1 - probability)
+    rank = probability + outward / np.maximum(hours, 1.0)
     return row_quantiles(unit, rank).T, hours
 
 
-def _bin_offsets(
-    unit: NDArray[np.float32],
-    inside: NDArray[np.bool_],
-    busy: NDArray[np.bool_],
-    overall: Floats,
-    step_h: float,
-    shrinkage_h: float,
-) -> Floats:
-    """Quantiles of the scaled residual in one bin, (n_series, 5).
-
-    The steps that turned out busiest are those where noise pointed up: a bin that covers all its
-    steps at 90 % covers its busiest ones less. In the bins where the busiest steps can be foreseen
-    to lie (a large share of the bin is busy) the upper quantiles lean towards those of the busy
-    steps, by that share.
-    """
-    own, hours = _conformal(np.where(inside, unit, np.nan), step_h)
-    of_busy, busy_hours = _conformal(np.where(inside & busy, unit, np.nan), step_h)
-    lean = np.where(_KNOTS > 0.5, (busy_hours / np.maximum(hours, step_h))[:, None], 0.0)
-    own = np.where(lean > 0, own + lean * np.maximum(of_busy - own, 0.0), own)
-    trust = np.where(hours > 0, hours / np.maximum(hours + shrinkage_h, step_h), 0.0)[:, None]
-    return np.where(trust > 0, trust * own + (1 - trust) * overall, overall)
-
-
 def _around_point(offset: Floats) -> Floats:
-    """Keep the median where the champion said it, (n_series, n_bins, 5); quantiles in order.
+    """Keep the median where the champion said it, (n_series, 2, 5); quantiles in order around it.
 
     A bias seen over a few weeks is more often an event than a law: moving the median by it made
-    forecasts of real traces worse. It may widen a quantile, and never pulls one in.
+    forecasts of real traces worse.
     """
-    centred = offset - offset[..., _KNOTS == 0.5]
-    outer = np.where(_KNOTS > 0.5, np.maximum(offset, centred), np.minimum(offset, centred))
-    return np.maximum.accumulate(np.where(_KNOTS == 0.5, 0.0, outer), axis=-1)
+    sided = np.where(_KNOTS > 0.5, np.maximum(offset, 0.0), np.minimum(offset, 0.0))
+    sided[..., _KNOTS == 0.5] = 0.0
+    sided[:, 1] = np.where(_KNOTS > 0.5, np.maximum(sided[:, 0], sided[:, 1]), sided[:, 1])
+    return np.maximum.accumulate(sided, axis=-1)
 
 
 def _at_quantiles(offsets: Floats, quantiles: Sequence[float]) -> Floats:
-    """Offsets at any quantiles, (n_quantiles, n_series, n_bins)."""
+    """Offsets at any quantiles, (n_quantiles, n_series, 2)."""
     asked = np.asarray(quantiles, dtype=np.float64)
     if not ((asked > 0) & (asked < 1)).all():
         raise ValueError(f"quantiles must lie between 0 and 1, got {list(quantiles)!r}")

@@ -1,42 +1,33 @@
-"""Who is live: for every series the model that did best out of sample, and never one below the bar.
+"""Who is live: for every series what did best out of sample, calibrated, on the clock of the wall.
 
-The bar is last week: the seasonal forecasts. A challenger is champion of a series only where its
-backtest beats the better of them by a margin. Whoever wins is fitted again on all of the history,
-and its quantiles are calibrated on what it got wrong in the backtest.
+Forecasters, and weights where several are combined, are learned on local time (a Monday 09:00 stays
+one when daylight saving begins); quantiles are put around the champion's median by what it got
+wrong in the backtest; special days are forecast from the last such day.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from features.civil import Calendar, special_mask
+from features.local_time import wall_lattice, wall_positions
 from features.panel import Floats, Panel
-from models.backtest import Backtest, BacktestParams, Floats32, rolling_origin
+from models.ask import Together, ask
+from models.backtest import Floats32
 from models.base import Baselines, Forecaster
-from models.calibrate import CalibrationParams, apply_quantiles, fit_quantiles
-from models.choice import BARS, FIGURES, REASONS, choose
+from models.calibrate import apply_quantiles
+from models.choice import BARS, FIGURES, REASONS
+from models.combination import COMBINATION
+from models.seasonal_naive import CONFIDENCE
+from models.special_days import apply_special
 
-__all__ = ["ChampionParams", "Champions", "fit_champions"]
-
-
-@dataclass(frozen=True, slots=True)
-class ChampionParams:
-    """How much better a challenger has to be, and how that is found out."""
-
-    margin: float = 0.02
-    """Share of the bar's loss by which a challenger must be better."""
-    backtest: BacktestParams = field(default_factory=BacktestParams)
-    calibration: CalibrationParams = field(default_factory=CalibrationParams)
-
-    def __post_init__(self) -> None:
-        """Refuse a margin that nobody or everybody meets."""
-        if not 0 <= self.margin < 1:
-            raise ValueError(f"margin must be at least 0 and below 1, got {self.margin!r}")
+__all__ = ["Champions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,35 +37,64 @@ class Champions:
     Attributes
     ----------
     members : model → baselines of all series
-        Only the models that are champion somewhere.
+        The bar, the models that are champion somewhere, and those that are combined.
     chosen : frame, one row a series
         ``workload, metric, model, reason``; ``loss`` of the champion and ``bar_loss`` of the better
-        bar: mean pinball loss of q50 and q90 in the metric's unit; ``wape`` and ``naive_wape`` (of
-        the better bar); ``origins`` compared. NaN and 0 without a backtest.
+        bar (see ``models.choice``) in the metric's unit; ``wape`` and ``naive_wape`` (of the better
+        bar); ``origins`` compared. NaN and 0 without a backtest.
+    weights : float64, (n_series, n_combined)
+        What each of ``combined`` weighs where the combination is champion.
+    combined : models
     calibration : baselines
-        Arrays of ``models.calibrate.fit_quantiles`` and ``nonnegative``; meta has ``end``, where
-        the history ended, and ``step_s``.
+        Arrays of ``models.calibrate.fit_quantiles``, ``nonnegative``, and ``special`` (n_series,
+        steps_per_day or 0), the last special day; meta has ``end``, where the history ended,
+        ``wall_end``, that on the clock of the wall, ``step_s`` and ``calendar``.
     table : frame
         BACKTEST contract; empty after ``from_baselines``: it is a table of the store.
     outlook : float32, (n_series, n_predicted), or nothing after ``from_baselines``
-        The champion's out-of-sample medians of the backtest, the last one just before ``end``.
+        The champion's out-of-sample medians of the backtest in local time, the last one just before
+        ``end``.
     """
 
     members: Mapping[str, Baselines]
     chosen: pd.DataFrame
+    weights: Floats
+    combined: tuple[str, ...]
     calibration: Baselines
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
     outlook: Floats32 | None = None
 
     @property
+    def keys(self) -> pd.DataFrame:
+        """``workload`` and ``metric`` of each series."""
+        return self.chosen[["workload", "metric"]]
+
+    @property
     def end(self) -> pd.Timestamp:
-        """Where the history ended that the champions were fitted on."""
+        """Where the history ended that the champions were fitted on, UTC."""
         return pd.Timestamp(self.calibration.meta["end"]).as_unit("ms")
 
     @property
     def step(self) -> pd.Timedelta:
         """Length of a step."""
         return pd.Timedelta(self.calibration.meta["step_s"], "s")
+
+    @property
+    def calendar(self) -> Calendar:
+        """Whose clock and whose special days the series follow."""
+        told: Mapping[str, Any] = self.calibration.meta["calendar"]
+        days = tuple(str(day) for day in told["special_days"])
+        return Calendar(timezone=told["timezone"], country=told["country"], special_days=days)
+
+    @property
+    def _wall_end(self) -> pd.Timestamp:
+        return pd.Timestamp(self.calibration.meta["wall_end"]).as_unit("ms")
+
+    @property
+    def confidence(self) -> NDArray[np.str_]:
+        """What a series' last week, the fallback, rests on: one of ``CONFIDENCE``, (n_series,)."""
+        codes = self.members[BARS[0]].arrays.get("confidence")
+        return np.array(CONFIDENCE)[np.zeros(len(self.chosen), int) if codes is None else codes]
 
     def predict(
         self,
@@ -101,15 +121,10 @@ class Champions:
         """
         if start < self.end:
             raise ValueError(f"start must not be before the history's end {self.end}, got {start}")
-        arrays = self.calibration.arrays
-        calibrated = arrays["calibrated"]
-        point = self._ask(calibrated, start, n_steps, (0.5,), forecasters)[0]
-        times = pd.date_range(start, periods=n_steps, freq=self.step)
-        around = apply_quantiles(arrays, point, times, quantiles, arrays["nonnegative"])
-        own = self._ask(~calibrated, start, n_steps, quantiles, forecasters)
-        values = np.where(calibrated[:, None], around, own)
-        floor = np.where(arrays["nonnegative"], 0.0, -np.inf)[:, None]
-        return np.maximum(values, floor), self.chosen["model"].to_numpy(dtype=str)
+        zone = self.calendar.timezone
+        begin, n_wall, position = wall_positions(start, n_steps, self.step, zone, self._wall_end)
+        told = self._on_the_wall(begin, n_wall, quantiles, forecasters)
+        return told[:, :, position], self.chosen["model"].to_numpy(dtype=str)
 
     def expected(self, panel: Panel, forecasters: Sequence[Forecaster]) -> Floats:
         """What the champion would have said, (n_series, n_steps) of the panel, for detectors.
@@ -136,14 +151,7 @@ class Champions:
         out = np.full(panel.values.shape, np.nan)
         if not (row >= 0).any():
             return out
-        out[:, : history.n_steps] = _neighbouring(history)
-        if self.outlook is not None:
-            outlook = np.where(row[:, None] >= 0, self.outlook[row], np.float32(np.nan))
-            # Column j of the panel is column j - shift of the outlook.
-            shift = round(ahead) - outlook.shape[1]
-            lo, hi = min(max(shift, 0), history.n_steps), history.n_steps
-            told = outlook[:, lo - shift : hi - shift]
-            out[:, lo:hi] = np.where(np.isnan(told), out[:, lo:hi], told)
+        out[:, : history.n_steps] = self._inside(history, row)
         if panel.end > self.end:
             first = max(panel.start, self.end)
             later = panel.n_steps - history.n_steps
@@ -152,22 +160,26 @@ class Champions:
         out[row < 0] = np.nan
         return out
 
+    def demoted(self, rows: NDArray[np.bool_]) -> Champions:
+        """The same with last week, and its own quantiles, in charge of the given series."""
+        chosen = self.chosen.assign(model=self.chosen["model"].mask(rows, BARS[0]))
+        arrays = dict(self.calibration.arrays)
+        arrays["calibrated"] = arrays["calibrated"] & ~rows
+        return replace(self, chosen=chosen, calibration=replace(self.calibration, arrays=arrays))
+
     def to_baselines(self) -> dict[str, Baselines]:
         """Plain arrays for a bundle: ``champion`` (who and why), ``calibration``, and the members.
 
         The backtest's table and ``outlook`` are not among them: one belongs to the store, the other
         serves the training of detectors in the same run.
         """
-        models = sorted(self.members)
+        models = sorted({*self.members, COMBINATION})
         arrays = {name: self.chosen[name].to_numpy(dtype=np.float64) for name in FIGURES}
         arrays["model"] = _codes(self.chosen["model"], models)
         arrays["reason"] = _codes(self.chosen["reason"], REASONS)
-        who = Baselines(
-            "champion",
-            self.chosen[["workload", "metric"]],
-            arrays,
-            {"models": models, "reasons": list(REASONS)},
-        )
+        arrays["weights"] = self.weights
+        meta = {"models": models, "reasons": list(REASONS), "combined": list(self.combined)}
+        who = Baselines("champion", self.keys, arrays, meta)
         return {"champion": who, "calibration": self.calibration, **self.members}
 
     @classmethod
@@ -183,7 +195,10 @@ class Champions:
             if name not in baselines:
                 raise ValueError(f"champions: {name!r} is missing; got {', '.join(baselines)}")
         who = baselines["champion"]
-        missing = [name for name in who.meta["models"] if name not in baselines]
+        if "combined" not in who.meta:
+            raise ValueError("champions: trained by an older release; run `foretide train` again")
+        models = [name for name in who.meta["models"] if name != COMBINATION]
+        missing = [name for name in models if name not in baselines]
         if missing:
             raise ValueError(f"champions: {missing[0]!r} is missing; got {', '.join(baselines)}")
         words = {
@@ -194,8 +209,34 @@ class Champions:
             **{name: pd.Series(text, dtype="str") for name, text in words.items()},
             **{name: np.array(who.arrays[name]) for name in FIGURES},
         )
-        members = {name: baselines[name] for name in who.meta["models"]}
-        return cls(members, chosen, baselines["calibration"])
+        members = {name: baselines[name] for name in models}
+        combined = tuple(who.meta["combined"])
+        return cls(members, chosen, who.arrays["weights"], combined, baselines["calibration"])
+
+    def _on_the_wall(
+        self,
+        start: pd.Timestamp,
+        n_steps: int,
+        quantiles: Sequence[float],
+        forecasters: Sequence[Forecaster],
+    ) -> Floats:
+        """Quantiles in local time, (n_quantiles, n_series, n_steps)."""
+        arrays, calibrated = self.calibration.arrays, self.calibration.arrays["calibrated"]
+        nonnegative = arrays["nonnegative"]
+        point = self._ask(np.ones(len(calibrated), bool), start, n_steps, (0.5,), forecasters)[0]
+        times = pd.date_range(start, periods=n_steps, freq=self.step)
+        values = apply_quantiles(arrays, point, times, quantiles, nonnegative)
+        if not calibrated.all():
+            own = self._ask(~calibrated, start, n_steps, quantiles, forecasters)
+            values = np.where(calibrated[:, None], values, own)
+        floor = np.where(nonnegative, 0.0, -np.inf)[:, None]
+        values = np.maximum(values, floor, out=values)
+        local = replace(self.calendar, match="*", timezone="UTC")
+        special = special_mask(["*"], times, [local])[0]
+        profile = arrays["special"]
+        if not special.any() or not profile.shape[1]:
+            return values
+        return apply_special(values, point, profile, times, special, self.step, nonnegative)
 
     def _ask(
         self,
@@ -206,65 +247,28 @@ class Champions:
         forecasters: Sequence[Forecaster],
     ) -> Floats:
         """The champions' own quantiles for the given series, NaN for the others."""
-        out = np.full((len(quantiles), len(rows), n_steps), np.nan)
-        for name, baselines in self.members.items():
-            mine = np.flatnonzero(rows & (self.chosen["model"] == name).to_numpy())
-            if len(mine):
-                forecaster = _named(forecasters, name)
-                told = forecaster.predict(baselines.select(mine), start, n_steps, quantiles)
-                out[:, mine] = told
+        model = np.where(rows, self.chosen["model"].to_numpy(dtype=str), "")
+        together = Together(self.combined, self.weights)
+        return ask(self.members, model, together, forecasters, (start, n_steps, quantiles))
+
+    def _inside(self, history: Panel, row: NDArray[np.intp]) -> Floats:
+        """What would have been said inside the history, (n_series, n_steps)."""
+        out = _neighbouring(history)
+        if self.outlook is None:
+            return out
+        n_told = self.outlook.shape[1]
+        zone = self.calendar.timezone
+        begin = self._wall_end - n_told * self.step
+        at = wall_lattice(history.start, history.n_steps, self.step, zone, begin)
+        inside = (at >= 0) & (at < n_told)
+        told = np.where(row[:, None] >= 0, self.outlook[row], np.float32(np.nan))[:, at[inside]]
+        out[:, inside] = np.where(np.isnan(told), out[:, inside], told)
         return out
 
     def _rows(self, keys: pd.DataFrame) -> NDArray[np.intp]:
         """Row of each of the given series; -1 where there is none."""
-        own = pd.MultiIndex.from_frame(self.chosen[["workload", "metric"]])
+        own = pd.MultiIndex.from_frame(self.keys)
         return own.get_indexer(pd.MultiIndex.from_frame(keys[["workload", "metric"]]))
-
-
-def fit_champions(
-    panel: Panel, forecasters: Sequence[Forecaster], params: ChampionParams
-) -> Champions:
-    """Backtest, choose, fit again on all of the history, calibrate.
-
-    Raises
-    ------
-    ValueError
-        The first bar is not among the forecasters, or two have the same name.
-    """
-    names = [f.name for f in forecasters]
-    if BARS[0] not in names or len(set(names)) < len(names):
-        raise ValueError(
-            f"forecasters must have different names and contain {BARS[0]!r}, got {names}"
-        )
-    backtest = rolling_origin(panel, forecasters, params.backtest)
-    chosen = choose(backtest, params.margin)
-    model = chosen["model"].to_numpy()
-    members = {f.name: f.fit(panel) for f in forecasters if (model == f.name).any()}
-    per_series = len(backtest.table) // max(panel.n_series, 1)
-    table = backtest.table.assign(
-        champion=backtest.table["model"].to_numpy() == np.repeat(model, per_series)
-    )
-    outlook = _outlook(backtest, model)
-    arrays = fit_quantiles(
-        backtest.actual.reshape(outlook.shape), outlook, backtest.times, params.calibration
-    )
-    arrays["nonnegative"] = np.fmin.reduce(panel.values, axis=1, initial=np.inf) >= 0
-    meta: dict[str, Any] = {
-        "end": panel.end.isoformat(),
-        "step_s": panel.step.total_seconds(),
-    }
-    calibration = Baselines("calibration", panel.keys, arrays, meta)
-    return Champions(members, chosen, calibration, table, outlook)
-
-
-def _outlook(backtest: Backtest, model: NDArray[Any]) -> Floats32:
-    """The champion's medians, all origins in a row, (n_series, n_origins · n_horizon)."""
-    n_series, n_origins, n_horizon = backtest.actual.shape
-    out = np.full((n_series, n_origins * n_horizon), np.nan, dtype=np.float32)
-    for name, point in backtest.point.items():
-        mine = model == name
-        out[mine] = point.reshape(out.shape)[mine]
-    return out
 
 
 def _neighbouring(panel: Panel) -> Floats:
@@ -277,14 +281,6 @@ def _neighbouring(panel: Panel) -> Floats:
             np.copyto(late, panel.values[:, :-lag], where=np.isnan(late))
             np.copyto(early, panel.values[:, lag:], where=np.isnan(early))
     return out
-
-
-def _named(forecasters: Sequence[Forecaster], name: str) -> Forecaster:
-    for forecaster in forecasters:
-        if forecaster.name == name:
-            return forecaster
-    known = ", ".join(f.name for f in forecasters)
-    raise ValueError(f"champions need the forecaster {name!r}, got {known or 'none'}")
 
 
 def _codes(text: pd.Series, words: Sequence[str]) -> NDArray[np.int8]:

@@ -1,6 +1,19 @@
-"""The rule by which a series gets its model: a pure function of the backtest."""
+"""The rule by which a series gets its model: a pure function of the backtest.
+
+Losses are pinball losses at the median and at the quantile that capacity is planned with, each
+model's quantile calibrated on the other origins: what is compared is how well a model foresees, not
+how well it knows its own error.
+
+Three or four origins say little about one series, so a choice by them alone is mostly luck: on real
+traces, picking the best single model, or the bar wherever it was a little better, lost half of what
+the combination gains. Therefore the combination, which listens to the bar too, is the first choice.
+Another model takes a series from it only where it was better at *every* origin, two at least, and
+the bar also where it was better by ``bar_margin`` over all of them.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -8,53 +21,136 @@ from numpy.typing import NDArray
 
 from features.panel import Floats
 from models.backtest import Backtest
+from models.combination import COMBINATION
+from models.measures import pinball, row_quantiles
 
-__all__ = ["BARS", "FIGURES", "REASONS", "choose"]
+__all__ = ["BARS", "FIGURES", "REASONS", "ChoiceParams", "choose"]
 
 BARS = ("seasonal_naive", "seasonal_median")
 """The models to beat; the first one is live where nothing could be compared."""
 
 _NO_BACKTEST = "too little history for a backtest"
-_BAR = "no challenger beat last week"
+_BAR = "last week was the better forecast out of sample"
 _BEATEN = "beat last week out of sample"
-REASONS = (_NO_BACKTEST, _BAR, _BEATEN)
+_COMBINED = "no model was better at every origin"
+REASONS = (_NO_BACKTEST, _BAR, _BEATEN, _COMBINED)
 FIGURES = ("loss", "bar_loss", "wape", "naive_wape", "origins")
 """Columns of the choice that hold numbers."""
 
+_BLOCK = 256
 
-def choose(backtest: Backtest, margin: float) -> pd.DataFrame:
+
+@dataclass(frozen=True, slots=True)
+class ChoiceParams:
+    """How much better a model has to be."""
+
+    margin: float = 0.02
+    """Share of the loss by which a single model must be better than the combination and the bar,
+    at every origin."""
+    bar_margin: float = 0.1
+    """Share by which the bar must be better than the combination over all origins to be live."""
+    quantile: float = 0.9
+    """Beside the median, the quantile at which models are compared."""
+
+    def __post_init__(self) -> None:
+        """Refuse margins that nobody or everybody meets."""
+        for key in ("margin", "bar_margin"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ValueError(
+                    f"{key} must be at least 0 and below 1, got {getattr(self, key)!r}"
+                )
+        if not 0 < self.quantile < 1:
+            raise ValueError(f"quantile must be between 0 and 1, got {self.quantile!r}")
+
+
+def choose(backtest: Backtest, params: ChoiceParams) -> pd.DataFrame:
     """The champion of every series; see ``models.champion.Champions.chosen``.
 
-    The loss is the mean of the pinball losses of q50 and q90 over the origins at which any model
-    had an answer. A model without an answer at one of them is out.
+    A model without an answer at one of the compared origins is out. Without a combination among the
+    models a challenger has to beat the bar by ``margin`` over all origins.
     """
     names = np.array(backtest.models)
-    bars = [i for i, name in enumerate(names) if name in BARS]
-    loss = (backtest.score("pinball_q50") + backtest.score("pinball_q90")) / 2
+    loss = calibrated_loss(backtest, params.quantile)
     asked: NDArray[np.bool_] = np.logical_or.reduce(np.isfinite(loss), axis=1)
-    loss, wape = (_over(asked, s) for s in (loss, backtest.score("wape")))
-    loss = np.where(np.isnan(loss), np.inf, loss)
-    rows = np.arange(len(loss))
-
-    first = int(np.flatnonzero(names == BARS[0])[0])
-    order = [first, *(b for b in bars if b != first)]  # of two equal bars the first one
-    bar = np.array(order)[loss[:, order].argmin(axis=1)]
-    best = loss.argmin(axis=1)
-    compared = np.isfinite(loss[rows, bar])
-    beaten = compared & (loss[rows, best] < (1 - margin) * loss[rows, bar])
-    beaten &= ~np.isin(best, bars)
-    winner = np.where(beaten, best, np.where(compared, bar, first))
+    missed = asked[:, None] & ~np.isfinite(loss)
+    total = np.where(asked[:, None], loss, 0.0).sum(axis=2)
+    total[missed.any(axis=2)] = np.inf
+    total[~asked.any(axis=1)] = np.inf
+    bars = [i for name in BARS for i in np.flatnonzero(names == name)]
+    first = bars[0]
+    bar = np.array(bars)[total[:, bars].argmin(axis=1)]
+    rows = np.arange(len(total))
+    compared = np.isfinite(total[rows, bar])
+    winner, reason = _winner(loss, total, asked, bar, names, params)
+    winner = np.where(compared, winner, first)
+    wape = backtest.score("wape")
+    count = asked.sum(axis=1)
+    mean = np.where(np.isfinite(total), total, np.nan) / np.maximum(count, 1)[:, None]
     figures = {
-        "loss": np.where(compared, loss[rows, winner], np.nan),
-        "bar_loss": np.where(compared, loss[rows, bar], np.nan),
-        "wape": wape[rows, winner],
-        "naive_wape": wape[rows, bar],
-        "origins": np.where(compared, asked.sum(axis=1), 0).astype(np.float64),
+        "loss": np.where(compared, mean[rows, winner], np.nan),
+        "bar_loss": np.where(compared, mean[rows, bar], np.nan),
+        "wape": _over(asked, wape)[rows, winner],
+        "naive_wape": _over(asked, wape)[rows, bar],
+        "origins": np.where(compared, count, 0).astype(np.float64),
     }
-    reason = np.select([beaten, compared], [_BEATEN, _BAR], _NO_BACKTEST)
-    words = pd.DataFrame({"model": names[winner], "reason": reason}, dtype="str")
+    text = np.where(compared, reason, _NO_BACKTEST)
+    words = pd.DataFrame({"model": names[winner], "reason": text}, dtype="str")
     keys = backtest.keys[["workload", "metric"]].reset_index(drop=True)
     return pd.concat([keys, words], axis=1).assign(**figures)
+
+
+def calibrated_loss(backtest: Backtest, quantile: float) -> Floats:
+    """Mean of the pinball losses at the median and at a quantile, (n_series, n_models, n_origins).
+
+    The quantile is the median plus that quantile of the model's residuals at the other origins.
+    With one origin there are no others: then the loss is the median's alone.
+    """
+    median = backtest.score("pinball_q50")
+    n_origins = len(backtest.origins)
+    if n_origins < 2:
+        return median
+    out = np.full(median.shape, np.nan)
+    for m, name in enumerate(backtest.models):
+        for at in range(0, len(backtest.keys), _BLOCK):
+            part = slice(at, at + _BLOCK)
+            actual, point = backtest.actual[part], backtest.point[name][part]
+            residual = actual.astype(np.float64) - point
+            for o in range(n_origins):
+                others = np.delete(residual, o, axis=1).reshape(len(residual), -1)
+                offset = row_quantiles(others, [quantile])[0]
+                out[part, m, o] = pinball(residual[:, o], offset[:, None], quantile)
+    return (median + out) / 2
+
+
+def _winner(
+    loss: Floats,
+    total: Floats,
+    asked: NDArray[np.bool_],
+    bar: NDArray[np.intp],
+    names: NDArray[np.str_],
+    params: ChoiceParams,
+) -> tuple[NDArray[np.intp], NDArray[np.str_]]:
+    """Position and reason of the champion where something could be compared."""
+    rows = np.arange(len(total))
+    best = total.argmin(axis=1)
+    is_bar = np.isin(names, BARS)
+    beats_bar = total[rows, best] < (1 - params.margin) * total[rows, bar]
+    combined = np.flatnonzero(names == COMBINATION)
+    if not len(combined):
+        winner = np.where(beats_bar & ~is_bar[best], best, bar)
+        return winner, np.where(is_bar[winner], _BAR, _BEATEN)
+    held = np.full(len(total), combined[0])
+    rival = loss[rows, best] < (1 - params.margin) * loss[rows, held]
+    told_apart = asked.sum(axis=1) > 1
+    everywhere = (rival | ~asked).all(axis=1) & told_apart
+    single = everywhere & (is_bar[best] | beats_bar) & (best != held)
+    winner = np.where(single, best, held)
+    bar_holds = told_apart & (total[rows, bar] < (1 - params.bar_margin) * total[rows, winner])
+    bar_holds |= ~np.isfinite(total[rows, held]) & ~single
+    winner = np.where(bar_holds, bar, winner)
+    beaten = total[rows, winner] < total[rows, bar]
+    reason = np.select([is_bar[winner], beaten], [_BAR, _BEATEN], _COMBINED)
+    return winner, reason
 
 
 def _over(asked: NDArray[np.bool_], score: Floats) -> Floats:

@@ -6,8 +6,8 @@ own: a trend column is a hinge ``(t - c)₊``, so every entry of ``ZᵀZ`` and `
 rows from a changepoint on. Such sums come from moments of the pieces between changepoints and gaps,
 and those from running totals over the grid that all series share.
 
-Columns of ``Z``: ``[1, t, weekly Fourier, daily Fourier, hinges]``; the first ones carry a normal
-prior, hinges a Laplace one.
+Columns of ``Z``: ``[1, t, weekly Fourier, daily Fourier, special days, hinges]``; the first ones
+carry a normal prior, hinges a Laplace one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,16 @@ from numpy.typing import NDArray
 
 from features.panel import Floats
 
-__all__ = ["Survey", "Totals", "fourier", "normal_equations", "running_totals", "survey"]
+__all__ = [
+    "Survey",
+    "Totals",
+    "assemble",
+    "fourier",
+    "normal_equations",
+    "running_totals",
+    "sum_from_cuts",
+    "survey",
+]
 
 _DAY_S = 86_400.0
 _SHORT_RUN = 64  # below it rows are added one by one: differences of long totals would cost digits
@@ -169,8 +178,8 @@ def _equations(
             y[i], gram[i], moments, waves, cut,
         )  # fmt: skip
         at[i] = cut[1:-1]
-        _sum_from_cuts(cut, moments, waves)
-        _assemble(cut, moments, waves, float(last[i] - first[i]), gram[i], zty[i])
+        sum_from_cuts(cut, moments, waves)
+        assemble(cut, moments, waves, float(last[i] - first[i]), gram[i], zty[i])
 
 
 @njit(cache=True)
@@ -251,7 +260,7 @@ def _add_pairs(lo: int, hi: int, features: Floats, pairs: Floats, gram: Floats) 
 
 
 @njit(cache=True)
-def _sum_from_cuts(cut: NDArray[np.int64], moments: Floats, waves: Floats) -> None:
+def sum_from_cuts(cut: NDArray[np.int64], moments: Floats, waves: Floats) -> None:
     """Turn moments of a piece about its own cut into moments of all rows from that cut on."""
     for j in range(len(moments) - 2, -1, -1):
         d = float(cut[j + 1] - cut[j])
@@ -266,7 +275,7 @@ def _sum_from_cuts(cut: NDArray[np.int64], moments: Floats, waves: Floats) -> No
 
 
 @njit(cache=True)
-def _assemble(
+def assemble(
     cut: NDArray[np.int64], moments: Floats, waves: Floats, span: float, gram: Floats, zty: Floats
 ) -> None:
     """Fill ZᵀZ and the trend part of Zᵀy; ``t`` is the hinge at the first value."""

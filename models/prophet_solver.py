@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from features.panel import Floats
 
-__all__ = ["SIGMA_FLOOR", "posterior_mode"]
+__all__ = ["SIGMA_FLOOR", "noise_variance", "posterior_mode", "regress"]
 
 SIGMA_FLOOR = 1e-6
 """Least noise, as a share of the series' largest value. Where a series can be met exactly the
@@ -83,7 +83,7 @@ def _mode(
     for i in range(n):
         problem = (gram[i], zty[i], yy[i], count[i], precision, l1, sigma_scale)
         low, w_low, used = _settle(problem, SIGMA_FLOOR**2)
-        high, w_high, more = _settle(problem, _variance(yy[i], count[i], sigma_scale))
+        high, w_high, more = _settle(problem, noise_variance(yy[i], count[i], sigma_scale))
         rounds[i] = used + more
         best, w[i], sigma[i] = _nats(problem, low, w_low), w_low, np.sqrt(low)
         starts = _BETWEEN if high > low * (1 + _APART) else 0
@@ -104,9 +104,9 @@ def _settle(problem: _Problem, variance: float) -> tuple[float, Floats, int]:
     gram, zty, yy, count, precision, l1, sigma_scale = problem
     w = np.zeros(len(zty))
     for used in range(1, _ROUNDS + 1):
-        _regress(gram, zty, precision, l1, variance, w)
+        regress(gram, zty, precision, l1, variance, w)
         before = variance
-        variance = _variance(_sse(gram, zty, yy, w), count, sigma_scale)
+        variance = noise_variance(_sse(gram, zty, yy, w), count, sigma_scale)
         if abs(variance - before) <= _STILL * before + _ROUNDING * yy / count:
             return variance, w, used
     return variance, w, _ROUNDS
@@ -122,7 +122,7 @@ def _nats(problem: _Problem, variance: float, w: Floats) -> float:
 
 
 @njit(cache=True)
-def _variance(sse: float, count: int, sigma_scale: float) -> float:
+def noise_variance(sse: float, count: int, sigma_scale: float) -> float:
     """Mode of n log σ + sse / 2σ² + σ² / 2 scale²: the positive root of v² / scale² + n v - sse."""
     root = np.sqrt(count * count + 4 * sse / sigma_scale**2)
     return max(2 * sse / (count + root), SIGMA_FLOOR**2)
@@ -134,7 +134,7 @@ def _sse(gram: Floats, zty: Floats, yy: float, w: Floats) -> float:
 
 
 @njit(cache=True)
-def _regress(
+def regress(
     gram: Floats, zty: Floats, precision: Floats, l1: float, variance: float, w: Floats
 ) -> None:
     """Best ``w`` for this variance; ``w`` comes in as a warm start."""

@@ -33,8 +33,12 @@ def add_trend(arrays: Mapping[str, NDArray[Any]], epoch_s: Floats, out: Floats) 
     )
 
 
-def spread(a: Mapping[str, NDArray[Any]], epoch_s: Floats) -> tuple[Floats, Floats]:
+def spread(
+    a: Mapping[str, NDArray[Any]], epoch_s: Floats, factor: Floats | None = None
+) -> tuple[Floats, Floats]:
     """Deviation and excess kurtosis of noise plus future trend changes, (n_series, n_times).
+
+    ``factor`` is what multiplies the trend, nothing if that is 1.
 
     A new slope L ~ Laplace(b) that begins x before time h after the history adds L x; with rate r
     of beginnings the variance is r ∫ 2 b² x² dx = 2/3 r b² h³ and the fourth cumulant r ∫ 24 b⁴ x⁴
@@ -44,6 +48,7 @@ def spread(a: Mapping[str, NDArray[Any]], epoch_s: Floats) -> tuple[Floats, Floa
     b = np.abs(a["delta"]).sum(axis=1, keepdims=True) / np.maximum(number, 1)
     h = (epoch_s - a["t_start_s"][:, None]) / a["t_span_s"][:, None] - 1
     h = np.maximum(h, 0)
+    b = b if factor is None else b * factor
     variance = a["sigma"][:, None] ** 2 + 2 / 3 * number * b**2 * h**3
     kurtosis = 24 / 5 * number * b**4 * h**5 / variance**2
     return np.sqrt(variance), np.minimum(kurtosis, _KURTOSIS_MAX)

@@ -16,7 +16,7 @@ from features.frames import SCORES
 from features.panel import Panel
 from features.synthetic import ClusterSpec, simulate
 from models import measures
-from models.champion import fit_champions
+from models.champion_fit import fit_champions
 from pipelines.adapters.files import read_samples
 from pipelines.learning import forecasters
 from pipelines.outcome import Outcome

@@ -105,7 +105,7 @@ def model_rows(table: pd.DataFrame, seconds: Mapping[str, float]) -> list[dict[s
     ``pinball_*`` are means in the metric's unit, ``pinball_*_vs_bar`` medians of each series' loss
     beside the bar's. ``champion_for`` counts series; None is "n/a".
     """
-    models = list(dict.fromkeys(table["model"]))
+    models = sorted(dict.fromkeys(table["model"]), key=lambda model: model == PRODUCT)
     live = table[table["champion"]].drop_duplicates(_SERIES)["model"].value_counts()
     table = _answered(table)
     means = table.groupby([*_SERIES, "model"], observed=True)[_SCORES].mean()

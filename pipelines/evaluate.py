@@ -1,4 +1,6 @@
-"""evaluate: issued forecasts, floors and alerts held against what then came."""
+"""evaluate: issued forecasts, floors and alerts held against what then came; a verdict on every
+live model.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,10 @@ from prefect.cache_policies import NO_CACHE
 from features.frames import (
     ACCURACY,
     CAPACITY,
-    FORECASTS,
     INCIDENTS,
     REPLAYS,
     SCORES,
-    Contract,
-    FrameError,
+    VERDICTS,
 )
 from features.panel import Floats, Panel
 from models.measures import coverage, peak_coverage, pinball, points, wape
@@ -29,9 +29,11 @@ from pipelines.clock import now
 from pipelines.errors import HistoryError, StoreError
 from pipelines.floors import CPU
 from pipelines.floors_held import replay_rows, savings
+from pipelines.issued import Issued, as_issued, issued_forecasts, on_grid
 from pipelines.outcome import Outcome
 from pipelines.run import Run, RunRef
 from pipelines.tasks import call, publish
+from pipelines.verdicts import judge_issued, summary
 
 __all__ = ["evaluate", "evaluation_file"]
 
@@ -52,7 +54,8 @@ def evaluate(
     out: str | None = None,
     as_of: str | None = None,
 ) -> dict[str, Any]:
-    """Judge the last days: forecast accuracy and coverage, pre-scaling replayed, alert noise."""
+    """Judge the last days: forecast accuracy and coverage, who has drifted or lost its edge,
+    pre-scaling replayed, alert noise."""
     return publish(call(judge_window, RunRef.resolve(config, inputs, out, as_of, now())))
 
 
@@ -67,7 +70,8 @@ def judge_window(ref: RunRef) -> dict[str, Any]:
     """
     run = ref.open()
     start = run.as_of - pd.Timedelta(days=run.settings.evaluate.window_days)
-    accuracy = _accuracy(run, start)
+    issued = issued_forecasts(run, start, run.settings.evaluate.drift.bar_weeks)
+    accuracy = _accuracy(issued)
     replays = _replays(run, start)
     noise = _noise(run, start)
     parts = {"forecast accuracy": accuracy, "replay": replays, "alert noise": noise}
@@ -77,13 +81,16 @@ def judge_window(ref: RunRef) -> dict[str, Any]:
             f"nothing can be judged from {start:%Y-%m-%d %H:%M} to {run.as_of:%Y-%m-%d %H:%M} "
             f"UTC: {'; '.join(p.reason for p in parts.values())}"
         )
-    figures = accuracy.figures | replays.figures | noise.figures
+    verdicts, notes = _verdicts(run, start, issued)
+    figures = accuracy.figures | verdicts.figures | replays.figures | noise.figures
     figures = {name: value for name, value in figures.items() if np.isfinite(value)}
-    outputs: dict[str, str] = {}
-    for contract, part in ((ACCURACY, accuracy), (REPLAYS, replays)):
-        if len(part.table):
-            table = part.table.assign(evaluated_at=run.as_of, started_at=start, run_id=run.run_id)
-            outputs[contract.name] = run.store.write(contract, table, run.part)
+    window = {"evaluated_at": run.as_of, "started_at": start, "run_id": run.run_id}
+    tables = {
+        ACCURACY: accuracy.table.assign(**window),
+        REPLAYS: replays.table.assign(**window),
+        VERDICTS: verdicts.table,
+    }
+    outputs = {c.name: run.store.write(c, t, run.part) for c, t in tables.items() if len(t)}
     text = json.dumps(figures, indent=1, sort_keys=True, allow_nan=False)
     outputs["evaluation"] = run.store.put_file(evaluation_file(run), f"{text}\n".encode())
     return Outcome(
@@ -95,6 +102,7 @@ def judge_window(ref: RunRef) -> dict[str, Any]:
         skipped=skipped,
         outputs=outputs,
         figures=figures,
+        notes=notes,
     ).to_dict()
 
 
@@ -103,23 +111,18 @@ def evaluation_file(run: Run) -> str:
     return f"evaluation/{run.part}.json"
 
 
-def _accuracy(run: Run, start: pd.Timestamp) -> _Part:
+def _accuracy(issued: Issued | None) -> _Part:
     """Every series' newest forecast of each step against what was measured."""
-    issued = _as_issued(run, FORECASTS, start)
-    if issued.empty:
-        return _Part(issued, {}, "no forecast was issued for this time")
-    told = {q: _grid(issued, q, start, run.as_of) for q in ("q50", "q90")}
-    seen = _measured(run, told["q50"], start)
-    q50, q90 = told["q50"].values, told["q90"].values
-    models = issued.groupby(["workload", "metric"], observed=True)["model"].last()
-    keys = told["q50"].keys
-    table = keys.assign(
-        model=models.reindex(pd.MultiIndex.from_frame(keys)).astype("str").to_numpy(),
-        wape=wape(seen, q50),
-        pinball_q90=pinball(seen, q90, 0.9),
-        coverage_q90=coverage(seen, q90),
-        peak_coverage_q90=peak_coverage(seen, q90),
-        points=points(seen, q50),
+    if issued is None:
+        return _Part(pd.DataFrame(), {}, "no forecast was issued for this time")
+    actual, q50, q90 = issued.actual, issued.q50, issued.q90
+    table = issued.keys.assign(
+        model=issued.models,
+        wape=wape(actual, q50),
+        pinball_q90=pinball(actual, q90, 0.9),
+        coverage_q90=coverage(actual, q90),
+        peak_coverage_q90=peak_coverage(actual, q90),
+        points=points(actual, q50),
     )
     judged = table[table["points"] > 0]
     if judged.empty:
@@ -132,14 +135,25 @@ def _accuracy(run: Run, start: pd.Timestamp) -> _Part:
     return _Part(judged.reset_index(drop=True), figures)
 
 
+def _verdicts(
+    run: Run, start: pd.Timestamp, issued: Issued | None
+) -> tuple[_Part, tuple[str, ...]]:
+    """Whose model has drifted or lost its edge, and a line for each of the worst."""
+    if issued is None:
+        return _Part(pd.DataFrame(), {}), ()
+    table = judge_issued(run, start, issued, run.settings.evaluate.drift)
+    figures, worst = summary(table)
+    return _Part(table, figures), worst
+
+
 def _replays(run: Run, start: pd.Timestamp) -> _Part:
     """The floors that were forecast, replayed against the reactive HPA and an oracle."""
     none = pd.DataFrame()
-    issued = _as_issued(run, CAPACITY, start)
+    issued = as_issued(run, CAPACITY, start)
     issued = issued[~issued["gate_reason"].str.startswith("no HPA")]
     if issued.empty:
         return _Part(none, {}, "no floor was forecast for this time")
-    floors = _grid(
+    floors = on_grid(
         issued.assign(metric="floor", value=issued["replicas"]), "value", start, run.as_of
     )
     names = floors.keys["workload"].tolist()
@@ -188,38 +202,6 @@ def _noise(run: Run, start: pd.Timestamp) -> _Part:
             "incidents_per_day": len(recent) / days,
         },
     )
-
-
-def _as_issued(run: Run, contract: Contract, start: pd.Timestamp) -> pd.DataFrame:
-    """For every step of the window the row that was issued last before the step began."""
-    horizon = pd.Timedelta(run.settings.forecast.horizon_h, "h")
-    try:
-        table: pd.DataFrame = run.read(contract, start - horizon).to_pandas()
-    except StoreError:
-        return pd.DataFrame(columns=contract.schema.names)
-    ahead = (table["ts"] >= start) & (table["ts"] < run.as_of) & (table["issued_at"] <= table["ts"])
-    key = [c for c in contract.key if c != "issued_at"]
-    return table[ahead].sort_values("issued_at").drop_duplicates(key, keep="last")
-
-
-def _grid(table: pd.DataFrame, column: str, start: pd.Timestamp, end: pd.Timestamp) -> Panel:
-    long = table[["workload", "metric", "ts"]].assign(value=table[column])
-    return Panel.from_frame(long, start=start, end=end)
-
-
-def _measured(run: Run, like: Panel, start: pd.Timestamp) -> Floats:
-    """What was measured, on the forecast's grid and in its order; NaN where nothing was."""
-    frame = run.samples(start, run.as_of)
-    wanted = pd.MultiIndex.from_frame(like.keys)
-    try:
-        panel = Panel.from_frame(
-            frame, step=like.step, start=start, end=run.as_of, aggregates=run.catalog.aggregates()
-        )
-    except FrameError as error:
-        raise HistoryError(str(error)) from error
-    row = pd.MultiIndex.from_frame(panel.keys).get_indexer(wanted)
-    values = np.vstack([panel.values, np.full(panel.n_steps, np.nan)])
-    return values[row]
 
 
 def _resample(

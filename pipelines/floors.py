@@ -11,6 +11,7 @@ from models.capacity import capacity_forecast, capacity_frame
 from models.champion import Champions
 from models.state import workload_state
 from pipelines.run import Run
+from pipelines.verdicts import FLAGGED, newest_verdicts
 
 __all__ = ["CPU", "capacity_table"]
 
@@ -65,9 +66,21 @@ def _doubts(
     silent_h = np.where(there.any(axis=1), silent_h, np.inf)
     limit_h = run.settings.quality.maximum_staleness_h
     origins = champions.chosen["origins"].to_numpy()[rows]
+    untrusted = _untrusted(run)
     return [
         f"no CPU sample in the last {limit_h:g} h"
         if hours > limit_h
-        else ("" if n > 0 else "no backtest yet: too little history")
-        for hours, n in zip(silent_h, origins, strict=True)
+        else untrusted.get(name, "" if n > 0 else "no backtest yet: too little history")
+        for name, hours, n in zip(names, silent_h, origins, strict=True)
     ]
+
+
+def _untrusted(run: Run) -> dict[str, str]:
+    """The workloads whose CPU forecast has drifted or was demoted → why."""
+    verdicts = newest_verdicts(run)
+    flagged = verdicts[verdicts["verdict"].isin(FLAGGED) & (verdicts["metric"] == CPU)]
+    return {
+        row["workload"]: f"{row['verdict']} since {row['since']:%Y-%m-%d %H:%M} UTC: "
+        + row["reason"]
+        for row in flagged.to_dict("records")
+    }

@@ -19,13 +19,14 @@ from pipelines.accounting import silent_series
 from pipelines.clock import now
 from pipelines.errors import ConfigError, HistoryError
 from pipelines.floors import CPU, capacity_table
-from pipelines.learning import forecasters, learn
+from pipelines.learning import forecasters, learn, learn_newcomers
 from pipelines.moments import parse_duration
 from pipelines.outcome import Outcome, counted, merge_reasons, panel_counts, reasons, told
 from pipelines.registry import load_live
 from pipelines.run import Run, RunRef
 from pipelines.staging import commit_tables, keep, staged
 from pipelines.tasks import publish, run_shards, threads
+from pipelines.verdicts import demoted
 
 __all__ = ["forecast"]
 
@@ -145,19 +146,18 @@ def _champions(run: Run, panel: Panel) -> tuple[list[tuple[Champions, str]], pd.
     """Who forecasts, and which demand has nobody: registered ones, or fitted here for a file."""
     stamp = {"step": "forecast", "issued_at": run.as_of, "run_id": run.run_id}
     if run.ref.inputs:
-        learned = learn(panel, run.catalog, run.settings, detectors=False)
-        skips = learned.skipped.assign(**stamp)
-        return ([(learned.champions, run.run_id)] if learned.champions else []), skips
+        lesson = learn(panel, run.catalog, run.settings, detectors=False)
+        pieces = [(group.champions, run.run_id) for group in lesson.groups]
+        return pieces, lesson.skipped.assign(**stamp)
     live = load_live(run, sorted(panel.keys["workload"].unique()), detectors=False)
-    pieces = [(s.champions, live.forecaster.label) for s in live.shards if s.champions is not None]
-    have = (
-        pd.concat([c.chosen[["workload", "metric"]] for c, _ in pieces])
-        if pieces
-        else panel.keys[:0]
-    )
-    demand = panel.keys[_published(panel.keys["metric"], run)]
-    missing = ~pd.MultiIndex.from_frame(demand).isin(pd.MultiIndex.from_frame(have))
-    return pieces, demand[missing].assign(reason="no baseline yet", **stamp)
+    version = live.forecaster.label
+    pieces = [
+        (c.demoted(demoted(run, c.keys)), version) for c in (s.champions for s in live.shards)
+    ]
+    demand = panel.select(_published(panel.keys["metric"], run))
+    known = pd.concat([panel.keys[:0], *(c.keys for c, _ in pieces)])
+    fresh, skipped = learn_newcomers(demand, known, run.catalog, run.settings)
+    return [*pieces, *((c, version) for c in fresh)], skipped.assign(**stamp)
 
 
 def _unanswered(
@@ -226,6 +226,7 @@ def _table(
             "ts": times[np.tile(np.arange(n_steps), len(rows))],
             **{quantile_column(q): values[levels.index(q)][rows].ravel() for q in shown},
             "model": np.asarray(models)[repeat],
+            "confidence": champions.confidence[repeat],
             "model_version": version,
             "run_id": run.run_id,
             "valid_until": run.as_of + pd.Timedelta(run.settings.forecast.valid_for_h, "h"),

@@ -14,15 +14,24 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from features.civil import Calendar
+from features.frames import BACKTEST
+from features.local_time import to_wall, wall_positions
 from features.metrics import Catalog
 from features.panel import Floats, Panel
-from models.backtest import Backtest, rolling_origin
+from features.quality import judge
+from models.backtest import rolling_origin
 from models.base import Baselines, Forecaster
+from models.champion_fit import without_unusual
 from models.choice import choose
-from pipelines.learning import forecast_rows, forecasters, learn_forecasters, learnable
+from models.combination import COMBINATION, with_combination
+from pipelines.learning import by_calendar, forecasters, learn, learnable, told_by
 from pipelines.settings import Settings
 
 __all__ = ["PRODUCT", "Judged", "judge_forecasters"]
+
+_NOTHING: pd.DataFrame = BACKTEST.schema.empty_table().to_pandas()
+_TOO_YOUNG = "too little history before every origin"
 
 PRODUCT = "champion"
 """The name of the product's own rows."""
@@ -50,23 +59,61 @@ def judge_forecasters(panel: Panel, catalog: Catalog, settings: Settings) -> Jud
     """Backtest the configured forecasters and the product on all series with enough history."""
     series, skipped = learnable(panel, catalog, settings)
     history = pd.Timedelta(settings.history.days, "D")
-    plain = forecasters(settings)
-    every = [_AsRun(f, history) for f in (*plain, _Product(catalog, settings))]
-    params = settings.forecast.champion.backtest
-    done = rolling_origin(series, every, params)
-    model = choose(_without(done, PRODUCT), settings.forecast.champion.margin)["model"].to_numpy()
-    per_series = len(done.table) // max(series.n_series, 1)
-    table = done.table.assign(
-        champion=done.table["model"].to_numpy() == np.repeat(model, per_series)
-    )
-    return Judged(table, {f.name: sum(f.seconds) for f in every}, skipped)
+    tables: list[pd.DataFrame] = []
+    seconds: dict[str, float] = {}
+    for calendar, part in by_calendar(series, settings):
+        plain = [_Local(f, calendar) for f in forecasters(settings)]
+        every = [_AsRun(f, history) for f in (*plain, _Product(catalog, settings))]
+        tables.append(_judge(part, every, settings))
+        for forecaster in every:
+            took = sum(forecaster.seconds)
+            seconds[forecaster.name] = seconds.get(forecaster.name, 0.0) + took
+    members = settings.forecast.champion.combination.members
+    seconds[COMBINATION] = sum(took for name, took in seconds.items() if name in members)
+    table = pd.concat(tables, ignore_index=True) if tables else _NOTHING
+    held = table.loc[table["points"] > 0, ["workload", "metric"]]
+    young = ~pd.MultiIndex.from_frame(series.keys).isin(pd.MultiIndex.from_frame(held))
+    reason = judge(series, settings.quality)["reason"].to_numpy(dtype=object)[young]
+    too_young = series.keys[young].assign(reason=np.where(reason == "", _TOO_YOUNG, reason))
+    return Judged(table, seconds, pd.concat([skipped, too_young], ignore_index=True))
 
 
-def _without(done: Backtest, model: str) -> Backtest:
-    """The same backtest as if one of its models had not been there."""
-    left = tuple(name for name in done.models if name != model)
-    table = done.table[done.table["model"] != model].reset_index(drop=True)
-    return replace(done, models=left, table=table)
+def _judge(panel: Panel, every: Sequence[Forecaster], settings: Settings) -> pd.DataFrame:
+    """One calendar's part of the table."""
+    params = settings.forecast.champion
+    combined = [f.name for f in every if f.name in params.combination.members]
+    done = rolling_origin(panel, every, params.backtest, keep=combined)
+    if len(combined) > 1:
+        done, _ = with_combination(done, params.combination)
+    model = choose(done.without(PRODUCT), params.choice)["model"].to_numpy()
+    table = done.table
+    per_series = len(table) // max(panel.n_series, 1)
+    table["champion"] = table["model"].to_numpy() == np.repeat(model, per_series)
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class _Local:
+    """A forecaster as champions use it: on the clock of the wall, special days left out."""
+
+    forecaster: Forecaster
+    calendar: Calendar
+
+    @property
+    def name(self) -> str:
+        return self.forecaster.name
+
+    def fit(self, panel: Panel) -> Baselines:
+        wall = to_wall(without_unusual(panel, self.calendar), self.calendar.timezone)
+        fitted = self.forecaster.fit(wall)
+        return replace(fitted, meta={**fitted.meta, "wall_end": wall.end, "wall_step": wall.step})
+
+    def predict(
+        self, baselines: Baselines, start: pd.Timestamp, n_steps: int, quantiles: Sequence[float]
+    ) -> Floats:
+        end, step = baselines.meta["wall_end"], baselines.meta["wall_step"]
+        begin, n_wall, at = wall_positions(start, n_steps, step, self.calendar.timezone, end)
+        return self.forecaster.predict(baselines, begin, n_wall, quantiles)[:, :, at]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +155,11 @@ class _Product:
         return PRODUCT
 
     def fit(self, panel: Panel) -> Baselines:
-        champions, _ = learn_forecasters(panel, self.catalog, self.settings)
-        live = np.zeros(panel.n_series, dtype=bool)
-        if champions is not None:
-            live = forecast_rows(panel, champions)
-        return Baselines(self.name, panel.keys, {"live": live}, {"champions": champions})
+        groups = learn(panel, self.catalog, self.settings, detectors=False).groups
+        return Baselines(self.name, panel.keys, {}, {"groups": groups})
 
     def predict(
         self, baselines: Baselines, start: pd.Timestamp, n_steps: int, quantiles: Sequence[float]
     ) -> Floats:
-        out = np.full((len(quantiles), len(baselines.keys), n_steps), np.nan)
-        champions = baselines.meta["champions"]
-        if champions is not None:
-            every = forecasters(self.settings)
-            told = champions.predict(start, n_steps, quantiles, every)[0]
-            out[:, baselines.arrays["live"]] = told
-        return out
+        groups = baselines.meta["groups"]
+        return told_by(groups, baselines.keys, start, n_steps, quantiles, self.settings)

@@ -6,60 +6,144 @@ the command line, a scheduled shard and a notebook.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from features.civil import maintenance_mask, special_mask
+from features.civil import Calendar, calendar_of, maintenance_mask, special_mask
 from features.metrics import Catalog, Direction
-from features.panel import Panel
+from features.panel import Floats, Panel
 from features.quality import judge
 from features.signals import build_signals
 from models.band import Band
 from models.base import Baselines, Forecaster
-from models.champion import Champions, fit_champions
+from models.champion import Champions
+from models.champion_fit import fit_champions, newcomers
+from models.classical import Classical
+from models.decomposition import Decomposition
 from models.isolation_forest import IsolationForest
 from models.prophet import Prophet
-from models.seasonal_naive import SeasonalMedian, SeasonalNaive
+from models.seasonal_level import SeasonalLevel
+from models.seasonal_naive import SeasonalDay, SeasonalMedian, SeasonalNaive, SeasonalPeak
 from pipelines.accounting import NOT_WATCHED
 from pipelines.settings import Settings
 
 __all__ = [
     "Learned",
-    "forecast_rows",
+    "Lesson",
+    "by_calendar",
     "forecastable",
     "forecasters",
     "learn",
-    "learn_forecasters",
+    "learn_newcomers",
     "learnable",
+    "told_by",
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """The baselines of one shard of workloads.
+    """The baselines of workloads that follow one calendar.
 
     Attributes
     ----------
-    champions : the forecasters and who is live for which series; nothing where no series had enough
-    detectors : ``band`` and ``isolation_forest``; empty without champions
-    skipped : frame ``workload, metric, reason`` of the series that nothing was learned for
+    champions : the forecasters and who is live for which series
+    detectors : ``band`` and ``isolation_forest``; empty where none were asked for
     """
 
-    champions: Champions | None
+    champions: Champions
     detectors: Mapping[str, Baselines]
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What came out of one panel.
+
+    Attributes
+    ----------
+    groups : one a calendar; nothing where no series had enough history
+    skipped : frame ``workload, metric, reason`` of the series that nothing was learned for
+    young : the same of those that are forecast already, and too young for detectors
+    """
+
+    groups: tuple[Learned, ...]
     skipped: pd.DataFrame
+    young: pd.DataFrame
 
 
-def learn(panel: Panel, catalog: Catalog, settings: Settings, *, detectors: bool = True) -> Learned:
+def learn(panel: Panel, catalog: Catalog, settings: Settings, *, detectors: bool = True) -> Lesson:
     """Everything that can be learned from one panel of history."""
-    champions, skipped = learn_forecasters(panel, catalog, settings)
-    if champions is None or not detectors:
-        return Learned(champions, {}, skipped)
-    return Learned(champions, learn_detectors(panel, champions, catalog, settings), skipped)
+    usable, skipped = learnable(panel, catalog, settings)
+    verdict = judge(usable, settings.quality)
+    young = verdict.loc[~verdict["ok"], ["workload", "metric", "reason"]]
+    groups: list[Learned] = []
+    for calendar, part in by_calendar(usable, settings):
+        champions = fit_champions(part, forecasters(settings), settings.forecast.champion, calendar)
+        old = part.select(judge(part, settings.quality)["ok"].to_numpy(dtype=bool))
+        wanted = detectors and old.n_series > 0
+        found = learn_detectors(old, champions, catalog, settings) if wanted else {}
+        groups.append(Learned(champions, found))
+    return Lesson(tuple(groups), skipped, young.reset_index(drop=True))
+
+
+def learn_newcomers(
+    panel: Panel, known: pd.DataFrame, catalog: Catalog, settings: Settings
+) -> tuple[list[Champions], pd.DataFrame]:
+    """Last week, or what stands in for it, for the series that no champion knows yet.
+
+    ``known`` is a frame ``workload, metric``. Returns one part a calendar, and the series that have
+    nothing to forecast from, with reasons.
+    """
+    new = ~pd.MultiIndex.from_frame(panel.keys).isin(pd.MultiIndex.from_frame(known))
+    if not new.any():
+        return [], panel.keys[:0].assign(reason="")
+    usable, skipped = learnable(panel, catalog, settings)
+    bar, params = SeasonalNaive(settings.forecast.seasonal_naive), settings.forecast.champion
+    found: list[Champions] = []
+    for calendar, part in by_calendar(usable, settings):
+        rows = ~pd.MultiIndex.from_frame(part.keys).isin(pd.MultiIndex.from_frame(known))
+        if rows.any():
+            found.append(newcomers(part, rows, bar, params, calendar))
+    unknown = ~pd.MultiIndex.from_frame(skipped[["workload", "metric"]]).isin(
+        pd.MultiIndex.from_frame(known)
+    )
+    return found, skipped[unknown]
+
+
+def told_by(
+    groups: Sequence[Learned],
+    keys: pd.DataFrame,
+    start: pd.Timestamp,
+    n_steps: int,
+    quantiles: Sequence[float],
+    settings: Settings,
+) -> Floats:
+    """What the champions forecast for the given series, (n_quantiles, n_series, n_steps).
+
+    NaN for a series that nobody forecasts.
+    """
+    out = np.full((len(quantiles), len(keys), n_steps), np.nan)
+    every, wanted = forecasters(settings), pd.MultiIndex.from_frame(keys)
+    for group in groups:
+        row = wanted.get_indexer(pd.MultiIndex.from_frame(group.champions.keys))
+        told = group.champions.predict(start, n_steps, quantiles, every)[0]
+        out[:, row[row >= 0]] = told[:, row >= 0]
+    return out
+
+
+def by_calendar(panel: Panel, settings: Settings) -> list[tuple[Calendar, Panel]]:
+    """The panel's series, parted by the calendar that their workloads follow."""
+    follows = {
+        str(w): calendar_of(str(w), settings.calendars) for w in panel.keys["workload"].unique()
+    }
+    own = panel.keys["workload"].map(follows)
+    return [
+        (calendar, panel.select((own == calendar).to_numpy(dtype=bool)))
+        for calendar in dict.fromkeys(follows.values())
+    ]
 
 
 def forecasters(settings: Settings) -> list[Forecaster]:
@@ -68,7 +152,18 @@ def forecasters(settings: Settings) -> list[Forecaster]:
     every: dict[str, Forecaster] = {
         "seasonal_naive": SeasonalNaive(s.seasonal_naive),
         "seasonal_median": SeasonalMedian(s.seasonal_naive),
+        "seasonal_day": SeasonalDay(s.seasonal_naive),
+        "seasonal_peak": SeasonalPeak(s.seasonal_naive),
+        "seasonal_level": SeasonalLevel(s.seasonal_level, s.seasonal_naive),
+        "seasonal_level_slow": SeasonalLevel(
+            s.seasonal_level_slow, s.seasonal_naive, "seasonal_level_slow"
+        ),
+        "decomposition": Decomposition(s.decomposition),
         "prophet": Prophet(s.prophet),
+        "prophet_multiplicative": Prophet(
+            replace(s.prophet, seasonality_mode="multiplicative"), "prophet_multiplicative"
+        ),
+        "classical": Classical(s.classical),
     }
     return [f for name, f in every.items() if name in s.models or name == "seasonal_naive"]
 
@@ -79,31 +174,21 @@ def forecastable(panel: Panel, catalog: Catalog) -> Panel:
     return panel.select(np.array(wanted, dtype=bool))
 
 
-def learn_forecasters(
-    panel: Panel, catalog: Catalog, settings: Settings
-) -> tuple[Champions | None, pd.DataFrame]:
-    """Backtest, choose and fit a champion for every series with enough history.
-
-    Returns the champions (nothing where no series had enough) and the skipped series with reasons.
-    """
-    usable, skipped = learnable(panel, catalog, settings)
-    if not usable.n_series:
-        return None, skipped
-    return fit_champions(usable, forecasters(settings), settings.forecast.champion), skipped
-
-
 def learnable(panel: Panel, catalog: Catalog, settings: Settings) -> tuple[Panel, pd.DataFrame]:
-    """The series with a future and enough history, special days blanked; the skipped series with
-    reasons.
+    """The series with a future and any recent history; the skipped series with reasons.
+
+    A workload is forecast from its first hour on; ``quality.minimum_history_days`` is what
+    detectors need.
     """
     series = forecastable(panel, catalog)
-    verdict = judge(series, settings.quality)
+    verdict = judge(series, replace(settings.quality, minimum_history_days=0.0))
     ok = verdict["ok"].to_numpy(dtype=bool)
     skipped = verdict.loc[~ok, ["workload", "metric", "reason"]]
-    usual = without_special_days(series.select(ok), settings)
+    usable = series.select(ok)
+    usual = without_special_days(usable, settings)
     empty: NDArray[np.bool_] = np.asarray(np.isnan(usual.values).all(axis=1))
-    only_special = usual.keys[empty].assign(reason="every sample is of a special day")
-    return usual.select(~empty), pd.concat([skipped, only_special], ignore_index=True)
+    only_special = usable.keys[empty].assign(reason="every sample is of a special day")
+    return usable.select(~empty), pd.concat([skipped, only_special], ignore_index=True)
 
 
 def learn_detectors(
@@ -112,19 +197,12 @@ def learn_detectors(
     """The band of every series and the forest of every workload, given the champions."""
     expected = champions.expected(panel, forecasters(settings))
     usable = without_special_days(panel, settings)
-    rows = forecast_rows(panel, champions)
-    directions: list[Direction] = [catalog[m].direction for m in panel.keys["metric"][rows]]
-    worth = np.array([catalog[m].minimum_deviation for m in panel.keys["metric"][rows]])
-    band = Band(settings.detect.band).fit(usable.select(rows), expected[rows], directions, worth)
+    directions: list[Direction] = [catalog[m].direction for m in panel.keys["metric"]]
+    worth = np.array([catalog[m].minimum_deviation for m in panel.keys["metric"]])
+    band = Band(settings.detect.band).fit(usable, expected, directions, worth)
     signals = build_signals(usable, expected, catalog)
     forest = IsolationForest(settings.detect.isolation_forest).fit(signals)
     return {"band": band, "isolation_forest": forest}
-
-
-def forecast_rows(panel: Panel, champions: Champions) -> NDArray[np.bool_]:
-    """Which series of a panel have a champion."""
-    live = pd.MultiIndex.from_frame(champions.chosen[["workload", "metric"]])
-    return pd.MultiIndex.from_frame(panel.keys).isin(live)
 
 
 def without_special_days(panel: Panel, settings: Settings) -> Panel:

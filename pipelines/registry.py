@@ -36,7 +36,7 @@ _DATA = "data"
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The champion versions, loaded: one ``Learned`` a training shard."""
+    """The champion versions, loaded: one ``Learned`` a training shard and calendar."""
 
     forecaster: ModelVersion
     detector: ModelVersion | None
@@ -82,9 +82,8 @@ def load_live(run: Run, workloads: Sequence[str], *, detectors: bool) -> Live:
     if other is not None:
         with tracking.files(other) as model:
             found = _bundles(model, workloads)
-    nothing = pd.DataFrame(columns=["workload", "metric", "reason"])
     shards = tuple(
-        Learned(c, found.get(name, {}), nothing)
+        Learned(c, found.get(name, {}))
         for name, c in champions.items()
         if c is not None and len(c.chosen)
     )

@@ -8,6 +8,7 @@ those are replayed; else every load is given the pods of ``prescale.replay_case`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,13 +20,12 @@ from prefect.cache_policies import NO_CACHE
 from features.metrics import Catalog
 from features.panel import Floats, Panel
 from models.capacity import capacity_forecast
-from models.champion import Champions
 from models.replay import compare, totals
 from models.replay_case import ReplayCase, assumed_case, measured_case
 from pipelines.clock import now
 from pipelines.errors import HistoryError
 from pipelines.floors_held import replay_rows, savings
-from pipelines.learning import forecast_rows, forecasters, learn_forecasters
+from pipelines.learning import Learned, learn, told_by
 from pipelines.outcome import Outcome, merge_reasons, reasons
 from pipelines.run import Run, RunRef
 from pipelines.settings import Settings
@@ -130,10 +130,13 @@ def replay_week(
     series = panel.of(_CPU) if measured else panel.select(_is_load(panel, catalog))
     past, week = series.window(end=start), series.window(start)
     history = past.window(start - pd.Timedelta(settings.history.days, "D"))
-    champions, skipped = learn_forecasters(history, catalog, settings)
-    if champions is None:
+    lesson = learn(history, catalog, settings, detectors=False)
+    skipped = lesson.skipped
+    if not lesson.groups:
         return WeekReplay(pd.DataFrame(), skipped)
-    past, week = (part.select(forecast_rows(part, champions)) for part in (past, week))
+    known = pd.concat([group.champions.keys for group in lesson.groups])
+    mine = pd.MultiIndex.from_frame(past.keys).isin(pd.MultiIndex.from_frame(known))
+    past, week = past.select(mine), week.select(mine)
     if measured:
         pods = panel.window(start - _WEEK, start)
         names = week.keys["workload"].tolist()
@@ -144,7 +147,7 @@ def replay_week(
     unit = np.ones(week.n_series) if measured else case.pod_capacity_cores
     case = replace(case, pod_capacity_cores=case.pod_capacity_cores / unit)
     past, week = (part.with_values(part.values / unit[:, None]) for part in (past, week))
-    floors = _floors(champions, unit, case, week, settings)
+    floors = _floors(lesson.groups, unit, case, week, settings)
     idle = ~np.isfinite(week.values).any(axis=1)
     why = np.array(case.refusal, dtype=object)
     why[(why == "") & idle] = "nothing was measured in the replayed week"
@@ -172,15 +175,13 @@ def replay_week(
 
 
 def _floors(
-    champions: Champions, unit: Floats, case: ReplayCase, week: Panel, settings: Settings
+    groups: Sequence[Learned], unit: Floats, case: ReplayCase, week: Panel, settings: Settings
 ) -> Floats:
     """The floors of the week as they would have been forecast at its start, (n, m)."""
     params = settings.prescale.capacity
     ahead = int(np.ceil(case.pod_start_s.max(initial=0.0) / (week.step / pd.Timedelta(1, "s"))))
-    told, _ = champions.predict(
-        week.start, week.n_steps + ahead, (params.quantile, 0.5), forecasters(settings)
-    )
-    told = told / unit[:, None]
+    levels, n_steps = (params.quantile, 0.5), week.n_steps + ahead
+    told = told_by(groups, week.keys, week.start, n_steps, levels, settings) / unit[:, None]
     found = capacity_forecast(
         told[0],
         told[1],

@@ -131,8 +131,8 @@ def score_shard(window: _Window) -> _Done:
     panel = run.panel(start - context(run.settings), run.as_of)
     if not panel.n_series:
         return _Done()
-    baselines, version = _baselines(run, panel, until)
-    scored = score_window(baselines, panel, start, run.catalog, run.settings)
+    baselines, version, refused = _baselines(run, panel, until)
+    scored = score_window(baselines, panel, start, run.catalog, run.settings, refused)
     stamp = {"model_version": version, "run_id": run.run_id}
     valid_until = run.as_of + pd.Timedelta(run.settings.detect.valid_for_h, "h")
     scores = scored.scores.assign(**stamp, valid_until=valid_until)
@@ -199,13 +199,17 @@ def _leak_notes(no_leaks: Mapping[str, int]) -> tuple[str, ...]:
     return (f"  not judged for leaks: {told(no_leaks)}",) if no_leaks else ()
 
 
-def _baselines(run: Run, panel: Panel, until: pd.Timestamp | None) -> tuple[Sequence[Learned], str]:
-    """What is known of the panel's workloads, and the version's name."""
+def _baselines(
+    run: Run, panel: Panel, until: pd.Timestamp | None
+) -> tuple[Sequence[Learned], str, pd.DataFrame | None]:
+    """What is known of the panel's workloads, the version's name, and who was refused and why."""
     if until is not None:
         history = run.panel(until - pd.Timedelta(days=run.settings.history.days), until)
-        return [learn(history, run.catalog, run.settings)], run.run_id
+        lesson = learn(history, run.catalog, run.settings)
+        return lesson.groups, run.run_id, pd.concat([lesson.skipped, lesson.young])
     live = load_live(run, sorted(panel.keys["workload"].unique()), detectors=True)
-    return live.shards, live.forecaster.label if live.detector is None else live.detector.label
+    newest = live.forecaster if live.detector is None else live.detector
+    return live.shards, newest.label, None
 
 
 def _events(run: Run, begin: pd.Timestamp) -> pd.DataFrame:

@@ -72,15 +72,17 @@ def score_window(
     start: pd.Timestamp,
     catalog: Catalog,
     settings: Settings,
+    refused: pd.DataFrame | None = None,
 ) -> Scored:
     """Score every step of ``[start, panel.end)``; the panel reaches back by ``context``.
 
-    ``baselines`` may come in several parts, each for its own workloads.
+    ``baselines`` may come in several parts, each for its own workloads; ``refused`` is a frame
+    ``workload, metric, reason`` of the series that have none.
     """
     leaks, skipped = find_leaks(panel, start, catalog, settings)
     parts: list[pd.DataFrame] = []
     for learned in baselines:
-        if learned.champions is None:
+        if not learned.detectors:
             continue
         mine = panel.keys["workload"].isin(learned.champions.chosen["workload"].unique())
         own = panel.select(mine.to_numpy())
@@ -95,7 +97,7 @@ def score_window(
     nothing: pd.DataFrame = SCORES.schema.empty_table().to_pandas()
     scores = pd.concat(parts, ignore_index=True) if parts else nothing
     scores = _outside_maintenance(scores, settings)
-    unscored = _unscored(scores, baselines, panel, start, catalog).assign(step="score")
+    unscored = _unscored(scores, refused, panel, start, catalog).assign(step="score")
     return Scored(scores, leaks, pd.concat([unscored, skipped.assign(step="leaks")]))
 
 
@@ -118,7 +120,7 @@ def scorable(panel: Panel, catalog: Catalog) -> NDArray[np.intp]:
 
 def _unscored(
     scores: pd.DataFrame,
-    baselines: Sequence[Learned],
+    refused: pd.DataFrame | None,
     panel: Panel,
     start: pd.Timestamp,
     catalog: Catalog,
@@ -130,7 +132,8 @@ def _unscored(
     keys = panel.keys.iloc[rows].reset_index(drop=True)
     silent = np.isnan(panel.values[rows][:, panel.times >= start]).all(axis=1)
     usual = np.where(silent, NOTHING_TO_SCORE, "no baseline yet")
-    refused = pd.concat([keys[:0].assign(reason=""), *(b.skipped for b in baselines)])
+    if refused is None:
+        return keys.assign(reason=usual.astype("str"))
     found = keys.merge(refused, on=["workload", "metric"], how="left")["reason"]
     return keys.assign(reason=found.where(found.notna(), usual).astype("str"))
 

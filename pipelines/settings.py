@@ -27,7 +27,10 @@ from features.civil import Calendar
 from features.quality import QualityParams
 from models.band import BandParams
 from models.capacity import CapacityParams
-from models.champion import ChampionParams
+from models.champion_fit import ChampionParams
+from models.classical import ClassicalParams
+from models.decomposition import DecompositionParams
+from models.drift import DriftParams
 from models.incidents import IncidentParams
 from models.isolation_forest import IsolationForestParams
 from models.memory_slope import MemorySlopeParams
@@ -35,8 +38,10 @@ from models.plan import PlanParams
 from models.prophet import ProphetParams
 from models.replay import ReplayParams
 from models.replay_case import ReplayCaseParams
+from models.seasonal_level import SeasonalLevelParams
 from models.seasonal_naive import SeasonalNaiveParams
 from pipelines.errors import ConfigError
+from pipelines.hygiene import HygieneParams
 from pipelines.report.data import ReportParams
 from pipelines.settings_outside import (
     IngestSettings,
@@ -52,7 +57,18 @@ _HERE = Path(__file__).parent
 # In a wheel the data lies inside the package; in a checkout it is the folder beside it.
 CONFIG_DIR = _HERE / "config" if (_HERE / "config").is_dir() else _HERE.parent / "config"
 
-ForecasterName = Literal["seasonal_naive", "seasonal_median", "prophet"]
+ForecasterName = Literal[
+    "seasonal_naive",
+    "seasonal_median",
+    "seasonal_day",
+    "seasonal_peak",
+    "seasonal_level",
+    "seasonal_level_slow",
+    "decomposition",
+    "prophet",
+    "prophet_multiplicative",
+    "classical",
+]
 
 
 class HistorySettings(Section):
@@ -67,13 +83,27 @@ class ForecastSettings(Section):
     """What is forecast, by which models, how far."""
 
     horizon_h: float = Field(default=168, gt=0)
-    models: tuple[ForecasterName, ...] = get_args(ForecasterName)
+    models: tuple[ForecasterName, ...] = (
+        "seasonal_naive",
+        "seasonal_median",
+        "seasonal_day",
+        "seasonal_level",
+        "seasonal_level_slow",
+        "decomposition",
+        "prophet",
+    )
     valid_for_h: float = Field(default=26, gt=0)
     """How long a published forecast may be used."""
     maximum_model_age_days: float = Field(default=14, gt=0)
     """An older model's floors are only shown, never acted on."""
     seasonal_naive: SeasonalNaiveParams = SeasonalNaiveParams()
+    seasonal_level: SeasonalLevelParams = SeasonalLevelParams(seasons=4, recent_h=72.0)
+    """The faster of the two: it looks at three days, so that a new level is soon believed."""
+    seasonal_level_slow: SeasonalLevelParams = SeasonalLevelParams()
+    decomposition: DecompositionParams = DecompositionParams()
     prophet: ProphetParams = ProphetParams()
+    classical: ClassicalParams = ClassicalParams()
+    """Only where ``models`` names it: statsmodels, for a share of the workloads."""
     champion: ChampionParams = ChampionParams()
 
 
@@ -106,10 +136,14 @@ class EvaluateSettings(Section):
     """Over which time a run is held against what came."""
 
     window_days: float = Field(default=7, gt=0)
+    drift: DriftParams = DriftParams()
 
 
 class ShardSettings(Section):
-    """How work is cut; results do not depend on it."""
+    """How work is cut; results do not depend on it.
+
+    But for workloads younger than a day: those similar to them are looked for in their shard.
+    """
 
     workloads: int = Field(default=500, gt=0)
     """Workloads a task."""
@@ -133,6 +167,7 @@ class Settings(BaseSettings):
     history: HistorySettings = HistorySettings()
     calendars: tuple[Calendar, ...] = ()
     quality: QualityParams = QualityParams()
+    hygiene: HygieneParams = HygieneParams()
     forecast: ForecastSettings = ForecastSettings()
     detect: DetectSettings = DetectSettings()
     prescale: PrescaleSettings = PrescaleSettings()

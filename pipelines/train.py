@@ -21,8 +21,9 @@ from models.base import Baselines
 from models.bundle import save
 from pipelines.adapters.tracking import ModelVersion
 from pipelines.clock import now
-from pipelines.errors import HistoryError
+from pipelines.errors import ConfigError, HistoryError
 from pipelines.learning import learn
+from pipelines.left_out import leave_out, left_out_of
 from pipelines.outcome import (
     Outcome,
     counted,
@@ -33,6 +34,7 @@ from pipelines.outcome import (
     told,
 )
 from pipelines.registry import DETECTOR, FORECASTER, check_round_trip
+from pipelines.retraining import Kept, TrainAsk, asks_for, drifted_workloads, keep_others
 from pipelines.run import Run, RunRef
 from pipelines.staging import aside, commit_tables, keep, staged, tables_aside
 from pipelines.tasks import call, publish, run_shards, threads
@@ -57,69 +59,94 @@ def train(
     inputs: list[str] | None = None,
     out: str | None = None,
     as_of: str | None = None,
+    drifted: bool = False,
 ) -> dict[str, Any]:
     """Learn from the history before ``as_of``, log to MLflow, make the new versions champion.
 
+    With ``drifted`` only the workloads whose newest verdict is that they drifted or were demoted
+    are learned; all else is as in the live version. Where nothing has drifted, or nothing can be
+    learned anew, there is no new version.
+
     Raises
     ------
+    ConfigError
+        ``drifted`` was asked for on files: only a store has a live model and verdicts on it.
     HistoryError
         No series had enough history: nothing is logged and the old champion stays.
+    ModelError
+        ``drifted`` was asked for, and the live versions are missing or do not belong together.
     """
+    if drifted and inputs:
+        raise ConfigError("--drifted is for the store; with --input everything is trained")
     ref = RunRef.resolve(config, inputs, out, as_of, now())
     run = ref.open()
+    workloads = drifted_workloads(run) if drifted else None
+    if workloads is not None and not workloads:
+        return publish(_unchanged(run, {}, "nothing has drifted"))
     shards = run.shards()
+    asks = [TrainAsk(s) for s in shards] if workloads is None else asks_for(shards, workloads)
     with staged(run, "train"):
+        leave_out(run)
         trained = run_shards(
             train_shard,
-            shards,
+            asks,
             workers=run.settings.shards.workers,
             max_failed_share=run.settings.shards.max_failed_share,
         )
-        return publish(call(register, ref, trained.results, trained.failed))
+        return publish(call(register, ref, trained.results, trained.failed, drifted))
 
 
 @task(cache_policy=NO_CACHE)
-def train_shard(ref: RunRef) -> _Trained:
-    """Learn one shard's baselines and leave them in a folder aside."""
-    run = ref.open()
+def train_shard(ask: TrainAsk) -> _Trained:
+    """Learn one shard's baselines, or some of them, and leave them in a folder aside."""
+    run = ask.run.open()
     panel = run.panel(run.history_start, run.as_of)
+    if ask.workloads is not None:
+        panel = panel.select(panel.keys["workload"].isin(ask.workloads).to_numpy(dtype=bool))
     if not panel.n_series:
         return _Trained()
-    learned = learn(panel, run.catalog, run.settings)
-    skips = learned.skipped.assign(step="train", issued_at=run.as_of, run_id=run.run_id)
+    left_out = left_out_of(run, panel)
+    lesson = learn(left_out.applied(panel), run.catalog, run.settings)
+    skips = lesson.skipped.assign(step="train", issued_at=run.as_of, run_id=run.run_id)
     keep(run, "train", SKIPS, skips)
+    meta = {"as_of": ask.run.as_of, "run_id": run.run_id}
+    for i, learned in enumerate(lesson.groups):
+        bundle, folder = f"{ask.folder}-{i}", aside(run, "train")
+        _save(folder / FORECASTER / bundle, learned.champions.to_baselines(), meta)
+        _save(folder / DETECTOR / bundle, learned.detectors, meta)
     champions: dict[str, int] = {}
-    if learned.champions is not None:
-        name = f"{ref.shard:04d}"
-        meta = {"as_of": ref.as_of, "run_id": run.run_id}
-        _save(aside(run, "train") / FORECASTER / name, learned.champions.to_baselines(), meta)
-        _save(aside(run, "train") / DETECTOR / name, learned.detectors, meta)
-        keep(run, "train", BACKTEST, learned.champions.table)
-        counts = learned.champions.chosen["model"].value_counts()
-        champions = {str(k): int(v) for k, v in counts.items()}
+    if lesson.groups:
+        keep(run, "train", BACKTEST, pd.concat([g.champions.table for g in lesson.groups]))
+        models = pd.concat([g.champions.chosen["model"] for g in lesson.groups])
+        champions = {str(k): int(v) for k, v in models.value_counts().items()}
     digest = hashlib.sha256(np.ascontiguousarray(panel.values).tobytes()).hexdigest()
     return _Trained(
         sum(champions.values()),
-        reasons(learned.skipped),
+        reasons(lesson.skipped),
         digest,
         champions,
-        panel_counts(panel.counts),
+        panel_counts(panel.counts) + Counter(left_out.counts()),
     )
 
 
 @task(cache_policy=NO_CACHE)
-def register(ref: RunRef, shards: tuple[_Trained, ...], failed: tuple[str, ...]) -> dict[str, Any]:
+def register(
+    ref: RunRef, shards: tuple[_Trained, ...], failed: tuple[str, ...], drifted: bool
+) -> dict[str, Any]:
     """Log the families' new versions; each goes live only if it loads back and scores."""
     run = ref.open()
     skipped = merge_reasons(s.skipped for s in shards)
     series = sum(s.series for s in shards)
+    if not series and drifted:
+        return _unchanged(run, skipped, "what has drifted cannot be learned anew", failed)
     if not series:
         raise HistoryError(
             f"no series has enough history before {run.as_of:%Y-%m-%d %H:%M} UTC to learn from: "
             + (told(skipped) or "there is none to learn from at all")
         )
     digest = hashlib.sha256("".join(s.data_hash for s in shards).encode()).hexdigest()
-    versions = [_log(run, family, digest, series) for family in (FORECASTER, DETECTOR)]
+    kept = keep_others(run, aside(run, "train")) if drifted else Kept()
+    versions = [_log(run, family, digest, series, kept) for family in (FORECASTER, DETECTOR)]
     commit_tables(run, "train")
     for version in versions:  # both families were logged and loaded back: now they go live together
         run.tracking().promote(version.family, version.version)
@@ -136,12 +163,26 @@ def register(ref: RunRef, shards: tuple[_Trained, ...], failed: tuple[str, ...])
         outputs={
             v.family: f"models:/{run.settings.tracking.model_prefix}-{v.label}" for v in versions
         },
-        figures={f"champion_{model}": float(n) for model, n in champions.items()},
-        notes=(f"  live: {live}", *counted(sum((s.counts for s in shards), Counter()))),
+        figures={f"champion_{model}": float(n) for model, n in champions.items()} | kept.figures,
+        notes=(
+            f"  live: {live}",
+            *kept.notes,
+            *counted(sum((s.counts for s in shards), Counter())),
+        ),
     ).to_dict()
 
 
-def _log(run: Run, family: str, digest: str, series: int) -> ModelVersion:
+def _unchanged(
+    run: Run, skipped: Mapping[str, int], why: str, failed: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The outcome of a training that made no version."""
+    note = f"  {why}: there is no new version"
+    return Outcome(
+        "train", run.run_id, run.ref.as_of, "series", 0, skipped, failed, notes=(note,)
+    ).to_dict()
+
+
+def _log(run: Run, family: str, digest: str, series: int, kept: Kept) -> ModelVersion:
     settings = run.settings
     return run.tracking().log_bundle(
         family,
@@ -151,8 +192,10 @@ def _log(run: Run, family: str, digest: str, series: int) -> ModelVersion:
             "history_days": str(settings.history.days),
             "models": ",".join(settings.forecast.models),
         },
-        metrics={"series": float(series), **_backtest_metrics(run)},
-        tags={"run_id": run.run_id, "as_of": run.ref.as_of, "data_sha256": digest},
+        # what was kept was not tried again: the figures would be of the few that drifted
+        metrics={"series": float(series + kept.series)}
+        | ({} if kept.series else _backtest_metrics(run)),
+        tags={"run_id": run.run_id, "as_of": run.ref.as_of, "data_sha256": digest} | kept.tags,
         loader_module="pipelines.registry",
         check=lambda model: check_round_trip(model, settings),
     )

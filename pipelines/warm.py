@@ -7,14 +7,20 @@ simulated cluster is scored and replayed, which touches every kernel with the ty
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from features.panel import Panel
 from features.synthetic import ClusterSpec, simulate
+from pipelines.learning import forecasters
 from pipelines.replaying import replay
 from pipelines.score import score
+from pipelines.settings import ForecasterName, ForecastSettings, Settings
 
 __all__ = ["warm"]
 
@@ -28,6 +34,23 @@ def warm() -> None:
         pq.write_table(simulate(spec).samples, file)
         score.fn(inputs=[file], out=folder, train_until=until.isoformat())
         replay.fn(inputs=[file], out=folder)
+    _forecasters()
+
+
+def _forecasters() -> None:
+    """Every forecaster there is, also those that the default does not use; one series is young."""
+    hour = np.arange(16 * 24.0)
+    values = 5 + np.sin(hour * np.pi / 12) + np.arange(4.0)[:, None]
+    values[0, :-6] = np.nan
+    names = {"workload": [f"warm/up/Deployment/{i}" for i in range(4)], "metric": "load"}
+    panel = Panel(
+        pd.DataFrame(names, dtype="str"), pd.Timestamp(0, tz="UTC"), pd.Timedelta("1h"), values
+    )
+    fine = replace(panel, step=pd.Timedelta("5min"))
+    every = Settings(forecast=ForecastSettings(models=get_args(ForecasterName)))
+    for forecaster in forecasters(every):
+        for seen in (panel, fine):
+            forecaster.predict(forecaster.fit(seen), seen.end, 1, (0.5,))
 
 
 if __name__ == "__main__":

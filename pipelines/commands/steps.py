@@ -30,11 +30,17 @@ def ingest(as_json: bool, **parameters: Any) -> None:
 
 @click.command()
 @options()
+@click.option(
+    "--drifted",
+    is_flag=True,
+    help="Train anew only the workloads that evaluate found drifted or demoted; keep the others.",
+)
 def train(as_json: bool, **parameters: Any) -> None:
     """Learn a baseline for every workload and log it to MLflow.
 
     \b
     foretide train --input samples.parquet --as-of 2026-06-01T00:00Z --out out
+    foretide train --drifted
     """
     from pipelines.train import train as flow
 
@@ -91,7 +97,7 @@ def plan(as_json: bool, **parameters: Any) -> None:
 @click.command()
 @options()
 def evaluate(as_json: bool, **parameters: Any) -> None:
-    """Hold issued forecasts and floors against what then came."""
+    """Hold issued forecasts and floors against what then came; say whose model has drifted."""
     from pipelines.evaluate import evaluate as flow
 
     call(flow, as_json, **parameters)

@@ -38,15 +38,19 @@ EVERY = {
     "prescale": "1h",
     "train": "7D",
     "evaluate": "1D",
+    "retrain": "1D",
 }
+FLOWS = {"retrain": "train"}  # where the flow is called otherwise than the deployment
 # What is run, in order; what stands in one line runs at the same time.
 STAGES = (
     {"ingest": "2026-05-25T00:00Z"},
     {"train": "2026-05-18T00:00Z"},
     {"forecast": "2026-05-18T00:00Z", "score": "2026-05-19T00:00Z"},
     {"prescale": "2026-05-18T00:00Z", "evaluate": "2026-05-25T00:00Z"},
+    {"retrain": "2026-05-25T00:00Z"},
 )
-COMMANDS = {"prescale": "plan"}  # where the command is called otherwise than the deployment
+# Where the command is called otherwise than the deployment.
+COMMANDS = {"prescale": ["plan"], "retrain": ["train", "--drifted"]}
 # The command line, several times in one process: importing it takes longer than most verbs.
 COMMAND_LINES = """
 import json, sys
@@ -74,7 +78,10 @@ class Server:
     def start(self, name: str, **parameters: Any) -> str:
         with temporary_settings({PREFECT_API_URL: str(self.api.base_url)}):
             run = run_deployment(
-                f"{name}/{name}", parameters=parameters, timeout=0, as_subflow=False
+                f"{FLOWS.get(name, name)}/{name}",
+                parameters=parameters,
+                timeout=0,
+                as_subflow=False,
             )
         return str(run.id)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -119,7 +126,7 @@ def from_command_line(home: Path) -> Iterator[Future[Path]]:
     def run() -> Path:
         shared = ["--config", "config/foretide.yaml", "--out", "cli"]
         steps = itertools.chain.from_iterable(stage.items() for stage in STAGES)
-        lines = [[COMMANDS.get(verb, verb), *shared, "--as-of", as_of] for verb, as_of in steps]
+        lines = [[*COMMANDS.get(verb, [verb]), *shared, "--as-of", as_of] for verb, as_of in steps]
         output([sys.executable, "-c", COMMAND_LINES, json.dumps(lines)], cwd=home, env=plain)
         return home / "cli"
 
@@ -269,12 +276,14 @@ def test_a_step_is_due_after_the_one_whose_tables_it_reads(server: Server) -> No
     minute = {str(name): part["at"].iloc[0].minute for name, part in planned.groupby("deployment")}
     assert minute["ingest"] % 15 < minute["score"] % 15
     assert minute["score"] % 15 < minute["forecast"] < minute["prescale"]
+    first = planned.groupby("deployment")["at"].min().dt.strftime("%H:%M")
+    assert first["evaluate"] < first["retrain"]
 
 
 def test_a_deployment_never_runs_twice_at_once(server: Server) -> None:
     for deployment in server.ask("/deployments/filter"):
         assert deployment["global_concurrency_limit"]["limit"] == 1
-        rare = deployment["name"] in {"train", "evaluate"}
+        rare = deployment["name"] in {"train", "evaluate", "retrain"}
         expected = "ENQUEUE" if rare else "CANCEL_NEW"
         assert deployment["concurrency_options"]["collision_strategy"] == expected
 
@@ -306,7 +315,7 @@ def test_tables_are_those_of_the_command_line(
     assert sorted(content(made)) == files
     assert {Path(f).parts[0] for f in files} >= {
         *("samples", "backtest", "forecasts", "capacity", "scores", "leaks", "incidents"),
-        *("plans", "accuracy", "replays", "evaluation", "skips"),
+        *("plans", "accuracy", "verdicts", "replays", "evaluation", "skips"),
     }
     for file in files:
         if file.endswith(".parquet"):
@@ -317,9 +326,11 @@ def test_tables_are_those_of_the_command_line(
 
 
 def test_every_run_shows_what_it_did(ran: dict[str, dict[str, Any]], worker: Server) -> None:
-    shown = {a["key"]: a for a in worker.ask("/artifacts/latest/filter")}
-    assert set(shown) == {COMMANDS.get(name, name) for name in ran}
-    assert "24 of 24 series" in shown["train"]["data"]
+    shown = [a for a in worker.ask("/artifacts/filter") if a["key"]]  # results have none
+    assert {a["key"] for a in shown} == {COMMANDS.get(name, [name])[0] for name in ran}
+    trained = [a["data"] for a in shown if a["key"] == "train"]
+    assert sum("24 of 24 series" in text for text in trained) == 1
+    assert len(trained) == 2  # the other one is of what had drifted
 
 
 def content(root: Path) -> Iterator[str]:

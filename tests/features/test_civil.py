@@ -1,4 +1,5 @@
-from datetime import datetime
+import re
+from datetime import date, datetime
 from typing import Any
 
 import pandas as pd
@@ -13,6 +14,7 @@ from features.civil import (
     local_hour_of_week,
     local_text,
     maintenance_mask,
+    special_days,
     special_mask,
 )
 
@@ -163,3 +165,49 @@ def test_a_wrong_knob_is_named_with_what_came(key: str, value: Any):
     with pytest.raises(ValueError, match=key) as error:
         Calendar(**knobs)
     assert repr(came) in str(error.value)
+
+
+# ---- names
+
+
+def names(calendar: Calendar, year: int) -> dict[str, str]:
+    return dict(special_days(calendar, date(year, 1, 1), date(year, 12, 31)))
+
+
+def test_special_days_have_names_and_both_ends_count():
+    calendar = Calendar("*", "Europe/Berlin", "DE", special_days=("2026-12-24", "2027-12-24"))
+    assert special_days(calendar, date(2026, 12, 24), date(2027, 1, 1)) == [
+        ("2026-12-24", "special day"),
+        ("2026-12-25", "Christmas Day"),
+        ("2026-12-26", "Second Day of Christmas"),
+        ("2027-01-01", "New Year's Day"),
+    ]
+    assert special_days(Calendar(), date(2026, 1, 1), date(2026, 12, 31)) == []
+    with pytest.raises(ValueError, match="from 2026-01-02 on, got 2026-01-01"):
+        special_days(calendar, date(2026, 1, 2), date(2026, 1, 1))
+
+
+@pytest.mark.parametrize("country", ["DE-BY", "US", "GB", "JP", "CN", "TR", "SA"])
+def test_a_holiday_has_the_same_name_next_year(country: str):
+    one, other = (set(names(Calendar("*", "UTC", country), y).values()) for y in (2026, 2027))
+    assert len(one & other) >= 0.75 * len(one)
+    assert not [name for name in one | other if re.search(r"[)）]$|\d{4}|observed", name)]
+
+
+def test_a_configured_day_that_is_a_holiday_keeps_the_holidays_name():
+    calendar = Calendar("*", "UTC", "US", special_days=("20260704", "2026-07-05"))
+    days = names(calendar, 2026)
+    assert days["2026-07-04"] == days["2026-07-03"] == "Independence Day"  # a Saturday's is Friday
+    assert days["2026-07-05"] == "special day"
+
+
+@pytest.mark.parametrize("calendar", CALENDARS)
+def test_the_mask_holds_the_named_days_and_no_others(calendar: Calendar):
+    times = hours("2026-01-01T00:00", 366 * 24)
+    workload = calendar.match.replace("*", "x")
+    mask = special_mask([workload], times, [calendar])[0]
+    local = local_days(times, calendar.timezone)
+    masked = sorted(set(local[mask].strftime("%Y-%m-%d")))
+    assert masked == sorted(
+        {day for day, _ in special_days(calendar, local[0].date(), local[-1].date())}
+    )

@@ -14,7 +14,9 @@ from features.frames import BACKTEST, QUANTILES, conform
 from features.panel import Floats, Panel
 from models import bundle, measures
 from models.base import Baselines
-from models.champion import ChampionParams, Champions, fit_champions
+from models.champion import Champions
+from models.champion_fit import ChampionParams, fit_champions
+from models.choice import ChoiceParams
 
 START = pd.Timestamp("2026-05-04", tz="UTC")
 HOUR = pd.Timedelta(hours=1)
@@ -96,7 +98,7 @@ def test_every_series_gets_the_model_that_was_best_out_of_sample(champions: Cham
     ]  # fmt: skip
     assert champions.chosen["reason"].tolist() == [
         "beat last week out of sample",
-        *["no challenger beat last week"] * 2,
+        *["last week was the better forecast out of sample"] * 2,
         *["too little history for a backtest"] * 2,
         "beat last week out of sample",
     ]
@@ -115,10 +117,12 @@ def test_the_table_names_one_champion_for_each_series_and_origin(champions: Cham
 def test_a_challenger_needs_the_margin():
     good, better = LastWeek("good", 1.0), LastWeek("seasonal_naive", 1.02)
     steady = panel(np.full(28 * 24, 100.0))
-    strict = ChampionParams(margin=0.99)
+    strict = ChampionParams(choice=ChoiceParams(margin=0.99))
     assert fit_champions(steady, (better, good), PARAMS).chosen["model"].item() == "good"
-    loss = fit_champions(steady, (better, Hour("hour")), strict).chosen["model"].item()
-    assert loss == "seasonal_naive"
+    half_as_bad = LastWeek("good", 1.01)
+    assert (
+        fit_champions(steady, (better, half_as_bad), strict).chosen["model"].item() == better.name
+    )
 
 
 def test_the_bar_is_the_better_of_the_seasonal_forecasts():
@@ -133,7 +137,9 @@ def test_the_bar_is_the_better_of_the_seasonal_forecasts():
 @given(seed=st.integers(0, 1000), factor=st.floats(0.5, 2), margin=st.floats(0, 0.5))
 def test_no_champion_lost_its_backtest_to_the_bar(seed: int, factor: float, margin: float):
     models = (LastWeek(), LastWeek("scaled", factor), Hour())
-    chosen = fit_champions(world(21, seed), models, ChampionParams(margin=margin)).chosen
+    chosen = fit_champions(
+        world(21, seed), models, ChampionParams(choice=ChoiceParams(margin=margin))
+    ).chosen
     compared = chosen[chosen["origins"] > 0]
     won = compared[compared["model"] != "seasonal_naive"]
     assert (compared["loss"] <= compared["bar_loss"]).all()
@@ -234,8 +240,9 @@ def test_what_is_missing_is_named(champions: Champions):
         rest = {k: v for k, v in parts.items() if k != name}
         with pytest.raises(ValueError, match=name):
             Champions.from_baselines(rest)
-    with pytest.raises(ValueError, match="margin"):
-        ChampionParams(margin=1)
+    for wrong in ({"margin": 1.0}, {"bar_margin": -0.1}, {"quantile": 0.0}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            ChoiceParams(**wrong)
 
 
 def test_a_bundle_without_the_workload_forecasts_nothing(champions: Champions, tmp_path: Path):

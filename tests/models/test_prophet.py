@@ -1,36 +1,28 @@
 import json
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from prophet_cases import HOUR, SPECIAL, START, load, panel
 
-from features.panel import Floats, Panel
+from features.panel import Floats
 from models.base import Forecaster
-from models.prophet import CONSTANT, FITTED, NO_DATA, Prophet, ProphetParams, objective
+from models.prophet import (
+    CONSTANT,
+    FITTED,
+    NO_DATA,
+    Prophet,
+    ProphetParams,
+    SpecialDays,
+    objective,
+    solver_names,
+)
 
-START = pd.Timestamp("2026-05-04", tz="UTC").as_unit("ms")
-HOUR = pd.Timedelta(3600, "s")
 QUANTILES = (0.05, 0.5, 0.9, 0.95, 0.99)
 MODEL: Forecaster = Prophet()
-
-
-def panel(values: Any, start: pd.Timestamp = START, step: pd.Timedelta = HOUR) -> Panel:
-    values = np.atleast_2d(np.asarray(values, dtype=float))
-    keys = pd.DataFrame(
-        {"workload": [f"c/n/Deployment/w{i}" for i in range(len(values))], "metric": "x"}
-    )
-    return Panel(keys, start, step, values)
-
-
-def load(seed: int, n_steps: int = 672, noise: float = 0.1, steps_per_day: int = 24) -> Floats:
-    rng = np.random.default_rng(seed)
-    day = np.arange(n_steps) / steps_per_day
-    wave = 0.4 * np.sin(2 * np.pi * day + 6 * rng.uniform()) + 0.2 * np.sin(2 * np.pi * day / 7)
-    return 100 * (1 + wave + 0.01 * day * rng.normal() + noise * rng.normal(size=n_steps))
 
 
 def gaps() -> Floats:
@@ -186,6 +178,8 @@ def test_baselines_are_plain_arrays_and_json():
         ProphetParams(n_changepoints=0),
         ProphetParams(weekly_order=0, daily_order=0),
         ProphetParams(weekly_order=5, daily_order=1),
+        ProphetParams(growth="flat"),
+        ProphetParams(growth="flat", n_changepoints=0, weekly_order=0, daily_order=0),
     ],
 )
 def test_fewer_or_more_columns_are_fitted_too(params: ProphetParams):
@@ -201,6 +195,7 @@ def test_fewer_or_more_columns_are_fitted_too(params: ProphetParams):
         ("changepoint_range", 0.0),
         ("changepoint_prior_scale", 0.0),
         ("seasonality_prior_scale", float("inf")),
+        ("holidays_prior_scale", -1.0),
     ],
 )
 def test_wrong_knobs_are_refused_by_name(key: str, value: float):
@@ -211,3 +206,101 @@ def test_wrong_knobs_are_refused_by_name(key: str, value: float):
 def test_a_quantile_of_one_is_refused():
     with pytest.raises(ValueError, match="between 0 and 1"):
         MODEL.predict(MODEL.fit(panel(load(1))), START, 3, [1.0])
+
+
+def test_unknown_kinds_of_trend_and_seasonality_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"growth must be one of .* got 'logistic'"):
+        ProphetParams(growth="logistic")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="seasonality_mode"):
+        ProphetParams(seasonality_mode="both")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_flat_trend_is_flat_and_its_band_does_not_widen():
+    model = Prophet(ProphetParams(growth="flat", weekly_order=0, daily_order=0))
+    p = panel(np.vstack([load(1) + np.arange(672), gaps()]))
+    baselines = model.fit(p)
+    assert not baselines.arrays["k"].any()
+    assert not baselines.arrays["delta"].any()
+    out = model.predict(baselines, p.end, 24 * 365, [0.05, 0.5, 0.95])
+    np.testing.assert_allclose(out, np.broadcast_to(out[:, :, :1], out.shape))
+    np.testing.assert_allclose(out[1, :, 0], np.nanmean(p.values, axis=1), rtol=1e-3)
+
+
+def test_a_special_day_is_learned_and_forecast_on_the_next_one():
+    days = np.arange(840) // 24
+    values = load(1, 840, noise=0.02) + 80.0 * np.isin(days, [6, 20, 30])
+    p = panel(values[:672])
+    told = Prophet(special=SPECIAL)
+    baselines = told.fit(p)
+    out = told.predict(baselines, START, 840, [0.5])[0, 0]
+    future = days == 30
+    assert np.abs(out - values)[future].mean() < 0.1 * values[future].mean()
+    plain = Prophet()
+    without = plain.predict(plain.fit(p), START, 840, [0.5])[0, 0]
+    assert (without[future] < 0.8 * values[future]).all()
+    assert baselines.arrays["beta"][0, 14] > 0.1  # sale
+    assert baselines.arrays["beta"][0, 16] == 0  # later: no day of it in the history
+
+
+def test_special_days_of_no_effect_on_a_series_leave_its_other_terms_alone():
+    p = panel([load(1), gaps()])
+    far = (SpecialDays("far", ("1999-12-31", "2040-01-01")),)
+    one, other = Prophet(special=far).fit(p), Prophet().fit(p)
+    np.testing.assert_allclose(one.arrays["beta"][:, :14], other.arrays["beta"], rtol=1e-6)
+    np.testing.assert_allclose(objective(one, p), objective(other, p), rtol=1e-12)
+
+
+def test_a_tight_prior_holds_a_special_day_down():
+    values = load(1, noise=0.02) * np.where(np.arange(672) // 24 == 6, 1.8, 1.0)
+    p, days = panel(values), ("2026-05-10",)
+    free, tight, by_default = (
+        Prophet(params, special=(SpecialDays("sale", days, scale),)).fit(p).arrays["beta"][0, 14]
+        for params, scale in (
+            (ProphetParams(), None),
+            (ProphetParams(), 1e-3),
+            (ProphetParams(holidays_prior_scale=1e-3), None),
+        )
+    )
+    assert 0 < tight < 0.5 * free
+    assert by_default == tight
+
+
+@pytest.mark.parametrize(
+    ("name", "days", "scale"),
+    [("", (), None), ("a_delim_b", (), None), ("x", ("10.05.2026",), None), ("x", (), 0.0)],
+)
+def test_wrong_special_days_are_refused(name: str, days: tuple[str, ...], scale: float | None):
+    with pytest.raises(ValueError, match=r"got|must be"):
+        SpecialDays(name, days, scale)
+    with pytest.raises(ValueError, match="sale"):
+        Prophet(special=(SpecialDays("sale", ()), SpecialDays("sale", ())))
+
+
+def test_baselines_from_before_there_were_modes_and_special_days_still_forecast():
+    p = panel([load(1), gaps()])
+    now = MODEL.fit(p)
+    new = {"growth", "seasonality_mode", "holidays_prior_scale"}
+    meta = {name: value for name, value in now.meta.items() if name != "special"}
+    meta["params"] = {name: v for name, v in meta["params"].items() if name not in new}
+    arrays = {name: a for name, a in now.arrays.items() if name != "multiplicative"}
+    old = replace(now, meta=meta, arrays=arrays)
+    np.testing.assert_array_equal(
+        MODEL.predict(old, p.end, 24, QUANTILES), MODEL.predict(now, p.end, 24, QUANTILES)
+    )
+    np.testing.assert_array_equal(objective(old, p), objective(now, p))
+    assert (solver_names(old) == "exact").all()
+
+
+@pytest.mark.parametrize("mode", ["additive", "multiplicative"])
+def test_far_ahead_bands_widen_and_stay_finite(mode: str):
+    shift = load(5) + 80.0 * (np.arange(672) > 400)
+    two = np.where(np.isin(np.arange(672), [0, 671]), load(1), np.nan)
+    near = np.where(np.arange(672) < 2, load(2), np.nan)
+    p = panel([shift, 1e13 * shift, shift - 300, two, near, np.full(672, 1e15)])
+    model = Prophet(ProphetParams(seasonality_mode=mode))  # pyright: ignore[reportArgumentType]
+    baselines = model.fit(p)
+    years = model.predict(baselines, p.end, 10 * 365 * 24, (0.01, 0.05, 0.5, 0.95, 0.99))
+    assert np.isfinite(years).all()
+    assert (np.diff(years, axis=0) >= 0).all()
+    uncut = years[:, 2, : 24 * 7 * 520].reshape(5, -1, 168).mean(axis=-1)  # by week
+    assert (np.diff(uncut[3] - uncut[1]) > 0).all()

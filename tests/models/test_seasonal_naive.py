@@ -11,7 +11,13 @@ from hypothesis.extra import numpy as hnp
 
 from features.panel import Floats, Panel
 from models.base import Forecaster
-from models.seasonal_naive import SeasonalMedian, SeasonalNaive, SeasonalNaiveParams
+from models.seasonal_naive import (
+    SeasonalDay,
+    SeasonalMedian,
+    SeasonalNaive,
+    SeasonalNaiveParams,
+    SeasonalPeak,
+)
 
 START = pd.Timestamp("2026-05-04", tz="UTC").as_unit("ms")
 HOUR = pd.Timedelta(3600, "s")
@@ -19,7 +25,10 @@ WEEK = 168
 QUANTILES = (0.05, 0.5, 0.9, 0.95, 0.99)
 MODELS: tuple[Forecaster, ...] = (SeasonalNaive(), SeasonalMedian())
 
+EVERY: tuple[Forecaster, ...] = (*MODELS, SeasonalDay(), SeasonalPeak())
+
 both = pytest.mark.parametrize("model", MODELS, ids=lambda m: m.name)
+every = pytest.mark.parametrize("model", EVERY, ids=lambda m: m.name)
 
 
 def panel(values: Any, step: pd.Timedelta = HOUR) -> Panel:
@@ -50,7 +59,60 @@ def test_median_is_that_of_the_last_four_weeks():
     np.testing.assert_allclose(point(MODELS[1], p, WEEK), np.median(weeks, axis=1))
 
 
+def test_day_is_the_median_of_the_last_seven_days():
+    p = panel(noise(3, 20 * 24 + 5))
+    days = p.values[:, -7 * 24 :].reshape(3, 7, 24)
+    out = point(EVERY[2], p, 50)
+    np.testing.assert_allclose(out, np.median(days, axis=1)[:, np.arange(50) % 24])
+
+
+@given(
+    step_min=st.sampled_from([1, 4, 5, 7, 10, 30, 60]),
+    window_min=st.sampled_from([10.0, 30.0, 31.0, 100.0]),
+    hole=st.integers(0, 300),
+)
+@settings(max_examples=30, deadline=None)
+def test_peak_is_the_largest_of_the_window_a_week_before(
+    step_min: int, window_min: float, hole: int
+):
+    week, width = round(WEEK * 60 / step_min), int(np.ceil(window_min / step_min))
+    values = noise(1, 2 * week)
+    values[0, week + hole % week] = np.nan
+    p = panel(values, pd.Timedelta(step_min * 60, "s"))
+    model = SeasonalPeak(SeasonalNaiveParams(peak_window_min=window_min))
+    last = np.concatenate([values[0, -week:], np.full(width, np.nan)])
+    expected = [last[s : s + width] for s in range(0, week - width, max(week // 50, 1))]
+    expected = [np.nanmax(w) for w in expected if np.isfinite(w).any()]
+    got = point(model, p, week)[0, : week - width : max(week // 50, 1)]
+    missing = ~np.isfinite(values[0, -week:][: week - width : max(week // 50, 1)])
+    if width > 1 or not missing.any():
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_peak_is_naive_where_the_step_is_no_shorter_than_the_window():
+    p = panel(noise(3, 3 * WEEK), pd.Timedelta(1800, "s"))
+    naive, peak = (EVERY[i].fit(p).arrays for i in (0, 3))
+    assert naive.keys() == peak.keys()
+    assert all((naive[key] == peak[key]).all() for key in naive)
+
+
+def test_peak_in_noise_is_seldom_passed():
+    values = noise(20, 4 * 2016)
+    p = panel(values[:, : 3 * 2016], pd.Timedelta(300, "s"))
+    peak, naive = (point(EVERY[i], p, 2016) for i in (3, 0))
+    after = values[:, 3 * 2016 :]
+    assert (after > naive).mean() > 0.45
+    assert (after > peak).mean() < 0.2  # one of seven
+
+
 @both
+def test_no_band_rests_on_less_than_a_day_of_residuals(model: Forecaster):
+    """An hour more than a season, or than a day, is no evidence of how they differ."""
+    for hours, source in ((25, 2), (47, 2), (48, 1), (WEEK + 1, 1), (WEEK + 24, 0)):
+        assert model.fit(panel(noise(1, hours))).arrays["spread_source"].tolist() == [source]
+
+
+@every
 @given(ahead=st.integers(0, 1000), off_s=st.integers(-1799, 1799))
 @settings(max_examples=30, deadline=None)
 def test_any_later_start_continues_the_same_forecast(model: Forecaster, ahead: int, off_s: int):
@@ -87,7 +149,7 @@ def test_gaps_fall_back_step_by_step(model: Forecaster):
     assert np.isfinite(out[:5]).all()
 
 
-@both
+@every
 @settings(max_examples=60, deadline=None)
 @given(
     values=hnp.arrays(
@@ -115,7 +177,7 @@ def test_any_history_has_an_ordered_answer(model: Forecaster, values: Floats, st
         assert (middle >= np.nanmin(seen, axis=1, keepdims=True)).all()
 
 
-@both
+@every
 def test_a_constant_is_forecast_as_it_is(model: Forecaster):
     p = panel([np.full(3 * WEEK, level) for level in (0.0, 7.0, -2.0, 1e15)])
     out = model.predict(model.fit(p), p.end, 2 * WEEK, QUANTILES)
@@ -171,18 +233,18 @@ def test_a_week_that_is_no_whole_number_of_steps_takes_the_nearest(model: Foreca
     assert off.max() < 2 * np.sin(np.pi * 5.0 / 168)
 
 
-@both
+@every
 def test_what_else_is_in_the_panel_changes_nothing(model: Forecaster):
     values = noise(300, 3 * WEEK)
     values[np.random.default_rng(2).uniform(size=values.shape) < 0.1] = np.nan
     p = panel(values)
-    every = model.predict(model.fit(p), p.end, 48, QUANTILES)
+    whole = model.predict(model.fit(p), p.end, 48, QUANTILES)
     for i in (0, 257, 299):
         alone = p.select(np.array([i]))
-        assert (model.predict(model.fit(alone), p.end, 48, QUANTILES)[:, 0] == every[:, i]).all()
+        assert (model.predict(model.fit(alone), p.end, 48, QUANTILES)[:, 0] == whole[:, i]).all()
 
 
-@both
+@every
 def test_baselines_are_plain_arrays_and_json(model: Forecaster):
     p = panel(noise(3, 3 * WEEK))
     baselines = model.fit(p)
@@ -192,7 +254,7 @@ def test_baselines_are_plain_arrays_and_json(model: Forecaster):
     assert (part == model.predict(baselines, p.end, 24, QUANTILES)[:, [2, 0]]).all()
 
 
-@both
+@every
 def test_wrong_questions_are_refused(model: Forecaster):
     p = panel(noise(1, WEEK))
     baselines = model.fit(p)

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from features.frames import BACKTEST, SAMPLES, conform, require
 from features.metrics import Catalog
 from features.panel import Panel
+from models.combination import COMBINATION
 from pipelines.adapters.files import read_samples
 from pipelines.adapters.store import Store
 from pipelines.backtesting import backtest, model_rows
@@ -25,7 +26,7 @@ from pipelines.settings import Settings
 
 START = pd.Timestamp("2026-05-04T00:00Z")
 WEEK = 168
-PLAIN = ["seasonal_naive", "seasonal_median", "prophet"]
+PLAIN = [*Settings().forecast.models, COMBINATION]
 
 
 def week_of_load(weeks: int, noise: float, seed: int = 1) -> np.ndarray:

@@ -250,14 +250,13 @@ def four_days_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("verb", [["train"], ["forecast"]])
-def test_too_little_history_says_how_little_and_what_is_needed(
-    fails: Callable[..., str], tmp_path: Path, verb: list[str], four_days_are_needed: None
+def test_silence_says_how_long_it_may_last(
+    fails: Callable[..., str], tmp_path: Path, verb: list[str]
 ) -> None:
-    source = tmp_path / "short.parquet"
-    late = series(1, name="a", start=START + pd.Timedelta(days=1))
-    pd.concat([late, series(2, name="b")]).to_parquet(source)
-    said = fails(*verb, "--input", str(source))
-    assert "2 × history 1.0–2.0 d, needs 4.0 d" in said
+    source = tmp_path / "silent.parquet"
+    series(2, name="b").to_parquet(source)
+    said = fails(*verb, "--input", str(source), "--as-of", "2026-05-05T00:00Z")
+    assert "1 × no sample in the last 24 h" in said
 
 
 def test_too_little_to_score(
@@ -561,12 +560,13 @@ def test_an_error_is_one_line_and_with_debug_a_traceback(tmp_path: Path) -> None
     assert "Traceback" in told.stderr
 
 
-def test_a_shard_that_breaks_is_one_line_too(tmp_path: Path, four_days_are_needed: None) -> None:
+def test_a_shard_that_breaks_is_one_line_too(tmp_path: Path) -> None:
     series(1).to_parquet(tmp_path / "short.parquet")
-    done = foretide("train", "--input", "short.parquet", "--out", "out", cwd=tmp_path)
+    args = ("--input", "short.parquet", "--out", "out", "--as-of", "2026-05-05T00:00Z")
+    done = foretide("train", *args, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "needs 4.0 d" in done.stderr
+    assert "no sample in the last 24 h" in done.stderr
     assert not (tmp_path / "out").exists()
 
 

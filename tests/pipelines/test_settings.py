@@ -68,7 +68,7 @@ def test_an_unknown_key_is_named_with_its_neighbour(
         ("history: {days: -2}", "history.days", "-2"),
         ("history: {days: much}", "history.days", "'much'"),
         ("source: {kind: carrier-pigeon}", "source.kind", "'carrier-pigeon'"),
-        ("forecast: {champion: {margin: 7}}", "forecast.champion", "7"),
+        ("forecast: {champion: {choice: {margin: 7}}}", "forecast.champion.choice", "7"),
         ("forecast: {models: [seasonal_naive, oracle]}", "forecast.models.1", "'oracle'"),
         ("calendars: [{match: '*', timezone: Mars/Base}]", "calendars.0", "Mars/Base"),
         ("store: 7", "store", "7"),

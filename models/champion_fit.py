@@ -1,0 +1,169 @@
+"""How champions are found: backtest, combination, choice, a last fit on all history, calibration.
+
+Whoever wins is fitted again on all of the history, and its quantiles are calibrated on what it got
+wrong in the backtest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from features.civil import Calendar, maintenance_mask, special_mask
+from features.local_time import to_wall
+from features.panel import Panel
+from models.backtest import Backtest, BacktestParams, Floats32, rolling_origin
+from models.base import Baselines, Forecaster
+from models.calibrate import CalibrationParams, fit_quantiles
+from models.champion import Champions
+from models.choice import BARS, ChoiceParams, choose
+from models.combination import COMBINATION, CombinationParams, with_combination
+from models.special_days import last_special
+
+__all__ = ["ChampionParams", "fit_champions", "newcomers", "without_unusual"]
+
+_EVERYWHERE = Calendar()
+
+
+@dataclass(frozen=True, slots=True)
+class ChampionParams:
+    """How it is found out who is live."""
+
+    choice: ChoiceParams = field(default_factory=ChoiceParams)
+    combination: CombinationParams = field(default_factory=CombinationParams)
+    backtest: BacktestParams = field(default_factory=BacktestParams)
+    calibration: CalibrationParams = field(default_factory=CalibrationParams)
+
+
+def fit_champions(
+    panel: Panel,
+    forecasters: Sequence[Forecaster],
+    params: ChampionParams,
+    calendar: Calendar = _EVERYWHERE,
+) -> Champions:
+    """Backtest, choose, fit again on all of the history, calibrate.
+
+    Parameters
+    ----------
+    panel
+        All of whose workloads follow the calendar. Its special days and maintenance windows are no
+        usual days: nothing of them is learned but what the last special day was like.
+
+    Raises
+    ------
+    ValueError
+        The first bar is not among the forecasters, or two have the same name.
+    """
+    names = [f.name for f in forecasters]
+    if BARS[0] not in names or len(set(names)) < len(names):
+        raise ValueError(
+            f"forecasters must have different names and contain {BARS[0]!r}, got {names}"
+        )
+    wall = to_wall(without_unusual(panel, calendar), calendar.timezone)
+    combined = tuple(n for n in names if n in params.combination.members)
+    combined = combined if len(combined) > 1 else ()
+    backtest = rolling_origin(wall, forecasters, params.backtest, keep=combined)
+    weights = np.empty((panel.n_series, 0))
+    if combined:
+        backtest, weights = with_combination(backtest, params.combination)
+    chosen = choose(backtest, params.choice)
+    model = chosen["model"].to_numpy(dtype=str)
+    needed = {BARS[0], *model, *(combined if (model == COMBINATION).any() else ())}
+    members = {f.name: _slim(f.fit(wall)) for f in forecasters if f.name in needed}
+    table = backtest.table
+    table["champion"] = table["model"].to_numpy() == np.repeat(
+        model, len(table) // max(panel.n_series, 1)
+    )
+    calibration, outlook = _calibration(panel, wall, backtest, chosen, params, calendar)
+    return Champions(members, chosen, weights, combined, calibration, table, outlook)
+
+
+def newcomers(
+    panel: Panel,
+    rows: NDArray[np.bool_],
+    bar: Forecaster,
+    params: ChampionParams,
+    calendar: Calendar = _EVERYWHERE,
+) -> Champions:
+    """The given series with last week in charge, for those that came after the last training.
+
+    The others of the panel, which follow the same calendar, are only looked at as workloads that
+    may be similar.
+    """
+    wall = to_wall(without_unusual(panel, calendar), calendar.timezone)
+    few = wall.select(rows)
+    nothing = rolling_origin(few, [bar], BacktestParams(origins=0))
+    members = {bar.name: _slim(bar.fit(wall).select(rows))}
+    chosen = choose(nothing, params.choice)
+    calibration = _calibration(panel.select(rows), few, nothing, chosen, params, calendar)[0]
+    return Champions(members, chosen, np.empty((few.n_series, 0)), (), calibration, nothing.table)
+
+
+def without_unusual(panel: Panel, calendar: Calendar) -> Panel:
+    """Holidays, special days and maintenance windows blanked: they teach nothing about usual days.
+
+    All of the panel's workloads follow the calendar.
+    """
+    own = [replace(calendar, match="*")]
+    unusual = (
+        special_mask(["*"], panel.times, own)[0] | maintenance_mask(["*"], panel.times, own)[0]
+    )
+    return panel.with_values(np.where(unusual, np.nan, panel.values)) if unusual.any() else panel
+
+
+def _calibration(
+    panel: Panel,
+    wall: Panel,
+    backtest: Backtest,
+    chosen: pd.DataFrame,
+    params: ChampionParams,
+    calendar: Calendar,
+) -> tuple[Baselines, Floats32]:
+    """How far off the champions were, and what they had said (see ``Champions``)."""
+    outlook = _outlook(backtest, chosen["model"].to_numpy(dtype=str))
+    arrays = fit_quantiles(
+        backtest.actual.reshape(outlook.shape), outlook, backtest.times, params.calibration
+    )
+    arrays["nonnegative"] = np.fmin.reduce(panel.values, axis=1, initial=np.inf) >= 0
+    arrays["special"] = _last_special(panel, calendar)
+    about = {"timezone", "country", "special_days"}
+    meta: dict[str, Any] = {
+        "end": panel.end.isoformat(),
+        "wall_end": wall.end.isoformat(),
+        "step_s": panel.step.total_seconds(),
+        "calendar": {k: v for k, v in asdict(calendar).items() if k in about},
+    }
+    return Baselines("calibration", panel.keys, arrays, meta), outlook
+
+
+def _outlook(backtest: Backtest, model: NDArray[np.str_]) -> Floats32:
+    """The champion's medians, all origins in a row, (n_series, n_origins · n_horizon)."""
+    n_series, n_origins, n_horizon = backtest.actual.shape
+    out = np.full((n_series, n_origins * n_horizon), np.nan, dtype=np.float32)
+    for name, point in backtest.point.items():
+        mine = model == name
+        out[mine] = point.reshape(out.shape)[mine]
+    return out
+
+
+def _last_special(panel: Panel, calendar: Calendar) -> NDArray[np.float64]:
+    """What the last special day was like, by local time of day, (n_series, steps_per_day or 0)."""
+    wall = to_wall(panel, calendar.timezone)
+    local = replace(calendar, match="*", timezone="UTC", maintenance=())
+    special = special_mask(["*"], wall.times, [local])[0]
+    if not special.any():
+        return np.empty((panel.n_series, 0))
+    return last_special(wall.values, wall.times, special, wall.step)
+
+
+def _slim(baselines: Baselines) -> Baselines:
+    """Templates in half the width: they are most of a bundle, and seven digits are plenty."""
+    template = baselines.arrays.get("template")
+    if template is None or np.nanmax(np.abs(template), initial=0.0) > np.finfo(np.float32).max:
+        return baselines
+    return replace(baselines, arrays={**baselines.arrays, "template": template.astype(np.float32)})

@@ -1,0 +1,36 @@
+"""What a training leaves out: read once from earlier runs' scores, noted aside for every shard."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from features.panel import Panel
+from pipelines.hygiene import AnomalousPoints, Hygiene, anomalous_points, on_panel
+from pipelines.run import Run
+from pipelines.staging import aside
+
+__all__ = ["leave_out", "left_out_of"]
+
+_NOTED = "anomalous.parquet"
+
+
+def leave_out(run: Run) -> None:
+    """Note aside, once for all shards of a training, what earlier runs found anomalous."""
+    if run.settings.hygiene.enabled and not run.ref.inputs:
+        found = anomalous_points(run, run.history_start)
+        step_s = 0.0 if found.step is None else found.step.total_seconds()
+        points = found.points.assign(step_s=step_s, unread=found.unread_parts)
+        points.to_parquet(aside(run, "train") / _NOTED, index=False)
+
+
+def left_out_of(run: Run, panel: Panel) -> Hygiene:
+    """What ``leave_out`` noted, on one shard's panel."""
+    noted = aside(run, "train") / _NOTED
+    if not noted.is_file():
+        return Hygiene(np.zeros(panel.values.shape, dtype=bool))
+    points = pd.read_parquet(noted)
+    step_s = points["step_s"].max() if len(points) else 0.0
+    unread = int(points["unread"].max()) if len(points) else 0
+    step = pd.Timedelta(step_s, "s") if step_s else None
+    return on_panel(AnomalousPoints(points, step, unread), panel, run.settings.hygiene)
