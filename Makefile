@@ -15,7 +15,7 @@ export DO_NOT_TRACK ?= 1
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 
 .PHONY: demo test test-fast lint format lock clean help install install-dev \
-  bench-ingest bench-panel bench-layout
+  bench-ingest bench-panel bench-layout bench-forecast eval-forecast
 .DEFAULT_GOAL := help
 
 help:            ## Show what can be made
@@ -58,6 +58,14 @@ bench-panel: $(VENV)/.dev      ## The store's files to a Panel, beside a raw Par
 
 bench-layout: $(VENV)/.dev     ## Encodings, compression and row groups of the samples' files
 	$(BIN)/python tests/bench/layout.py
+
+bench-forecast: $(VENV)/.bench ## Prophet's fit beside stock and prophet-batch; the weekly training of 10,000 workloads
+	$(BIN)/python tests/bench/forecast.py $(ARGS)
+
+DATA ?= ../shared/data
+
+eval-forecast: $(VENV)/.dev    ## The forecasts held against last week on the samples files of DATA
+	$(BIN)/python tests/eval/forecast.py $(DATA) $(ARGS)
 
 clean:           ## Remove the environment and what was made
 	rm -rf $(VENV) foretide-demo .pytest_cache .ruff_cache

@@ -15,6 +15,8 @@ from features.panel import Panel
 
 __all__ = ["QualityParams", "judge"]
 
+_LARGEST = 1e100  # its square, and sums of those, are still numbers; nothing that is measured is so
+
 
 @dataclass(frozen=True, slots=True)
 class QualityParams:
@@ -63,11 +65,11 @@ def judge(panel: Panel, params: QualityParams) -> pd.DataFrame:
     verdict["span_h"] = span * step_h
     verdict["coverage"] = count / np.maximum(span, 1)
     verdict["staleness_h"] = np.where(some, (panel.n_steps - 1 - last) * step_h, np.inf)
-    verdict["flat"] = some & (
-        np.fmin.reduce(panel.values, axis=1, initial=np.inf)
-        == np.fmax.reduce(panel.values, axis=1, initial=-np.inf)
-    )
+    low = np.fmin.reduce(panel.values, axis=1, initial=np.inf)
+    high = np.fmax.reduce(panel.values, axis=1, initial=-np.inf)
+    verdict["flat"] = some & (low == high)
     reason = _reasons(verdict, some, params)
+    reason[some & (np.maximum(-low, high) > _LARGEST)] = f"a value is beyond {_LARGEST:g}"
     verdict.insert(2, "ok", reason == "")
     verdict.insert(3, "reason", reason.astype("str"))
     return verdict

@@ -14,7 +14,7 @@ from features.panel import Floats
 __all__ = ["autoscale", "pod_memory"]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def autoscale(
     work: Floats,
     idle: Floats,
@@ -62,7 +62,7 @@ def autoscale(
     return replicas, usage
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def pod_memory(
     load: Floats,
     starts: NDArray[np.bool_],

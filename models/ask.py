@@ -65,8 +65,10 @@ def ask(
     if told:
         columns = [together.models.index(name) for name in told]
         weight = together.weights[combined][:, columns]
-        for q in range(len(quantiles)):
-            out[q, combined] = combine([said[q] for said in told.values()], weight)
+        order = np.argsort(quantiles)
+        said = [combine([values[q] for values in told.values()], weight) for q in order]
+        for q, row in zip(order, np.maximum.accumulate(said), strict=True):
+            out[q, combined] = row  # rounding may cross by a last digit
     return out
 
 

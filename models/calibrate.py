@@ -44,7 +44,7 @@ class CalibrationParams:
     """Quantiles of the predicted level that separate the bins in which an error is usual."""
     busy: tuple[float, float] = (0.4, 0.8)
     """Quantiles of the predicted level: below the first an hour is usual, above the second busy."""
-    relief: float = 0.8
+    relief: float = 0.75
     """Share of the misses that an upper quantile leaves to the usual hours."""
     shrinkage_h: float = 12.0
     """Hours of residuals at which a bin (of level, an hour, a weekday) is trusted by half."""

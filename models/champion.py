@@ -48,7 +48,7 @@ class Champions:
     calibration : baselines
         Arrays of ``models.calibrate.fit_quantiles``, ``nonnegative``, and ``special`` (n_series,
         steps_per_day or 0), the last special day; meta has ``end``, where the history ended,
-        ``wall_end``, that on the clock of the wall, ``step_s`` and ``calendar``.
+        ``wall_end``, that on the clock of the wall, ``trained_until``, ``step_s``, ``calendar``.
     table : frame
         BACKTEST contract; empty after ``from_baselines``: it is a table of the store.
     outlook : float32, (n_series, n_predicted), or nothing after ``from_baselines``
@@ -71,8 +71,14 @@ class Champions:
 
     @property
     def end(self) -> pd.Timestamp:
-        """Where the history ended that the champions were fitted on, UTC."""
+        """Where the history ended that the members were fitted on, UTC."""
         return pd.Timestamp(self.calibration.meta["end"]).as_unit("ms")
+
+    @property
+    def trained_until(self) -> pd.Timestamp:
+        """Until when it is known who is best, and how far off: before ``end`` where the members
+        were fitted again since."""
+        return pd.Timestamp(self.calibration.meta["trained_until"]).as_unit("ms")
 
     @property
     def step(self) -> pd.Timedelta:

@@ -25,7 +25,7 @@ from models.choice import BARS, ChoiceParams, choose
 from models.combination import COMBINATION, CombinationParams, with_combination
 from models.special_days import last_special
 
-__all__ = ["ChampionParams", "fit_champions", "newcomers", "without_unusual"]
+__all__ = ["ChampionParams", "fit_champions", "newcomers", "refitted", "without_unusual"]
 
 _EVERYWHERE = Calendar()
 
@@ -104,6 +104,38 @@ def newcomers(
     return Champions(members, chosen, np.empty((few.n_series, 0)), (), calibration, nothing.table)
 
 
+def refitted(champions: Champions, panel: Panel, forecasters: Sequence[Forecaster]) -> Champions:
+    """The same champions, weights and calibration, the members fitted on what is known by now.
+
+    A training is a week old at times; the last week, which most members repeat, then lies between
+    it and the forecast. Series that the panel does not have are no longer answered.
+
+    Raises
+    ------
+    ValueError
+        The panel has another step.
+    """
+    if panel.step != champions.step:
+        raise ValueError(f"expected a panel of step {champions.step}, got {panel.step}")
+    known = pd.MultiIndex.from_frame(panel.keys[["workload", "metric"]])
+    row = known.get_indexer(pd.MultiIndex.from_frame(champions.keys))
+    values = np.where(row[:, None] >= 0, panel.values[row], np.nan)
+    seen = replace(panel, keys=champions.keys.reset_index(drop=True), values=values)
+    calendar = champions.calendar
+    wall = to_wall(without_unusual(seen, calendar), calendar.timezone)
+    members = {f.name: _slim(f.fit(wall)) for f in forecasters if f.name in champions.members}
+    old = champions.calibration
+    never_below = np.fmin.reduce(values, axis=1, initial=np.inf) >= 0
+    arrays = {
+        **old.arrays,
+        "nonnegative": old.arrays["nonnegative"] & never_below,
+        "special": _last_special(seen, calendar),
+    }
+    meta = {**old.meta, "end": seen.end.isoformat(), "wall_end": wall.end.isoformat()}
+    calibration = replace(old, arrays=arrays, meta=meta)
+    return replace(champions, members=members, calibration=calibration, outlook=None)
+
+
 def without_unusual(panel: Panel, calendar: Calendar) -> Panel:
     """Holidays, special days and maintenance windows blanked: they teach nothing about usual days.
 
@@ -134,6 +166,7 @@ def _calibration(
     about = {"timezone", "country", "special_days"}
     meta: dict[str, Any] = {
         "end": panel.end.isoformat(),
+        "trained_until": panel.end.isoformat(),
         "wall_end": wall.end.isoformat(),
         "step_s": panel.step.total_seconds(),
         "calendar": {k: v for k, v in asdict(calendar).items() if k in about},

@@ -5,10 +5,10 @@ model's quantile calibrated on the other origins: what is compared is how well a
 how well it knows its own error.
 
 Three or four origins say little about one series, so a choice by them alone is mostly luck: on real
-traces, picking the best single model, or the bar wherever it was a little better, lost half of what
-the combination gains. Therefore the combination, which listens to the bar too, is the first choice.
-Another model takes a series from it only where it was better at *every* origin, two at least, and
-the bar also where it was better by ``bar_margin`` over all of them.
+traces, picking the best single model, or the bar wherever it was a little better, lost what the
+combination gains. Therefore the combination, which listens to the bar too, is the first choice. The
+bar, or another single model, takes a series from it only where it was better by the margin at
+*every* origin, of which there must be two.
 """
 
 from __future__ import annotations
@@ -44,21 +44,16 @@ _BLOCK = 256
 class ChoiceParams:
     """How much better a model has to be."""
 
-    margin: float = 0.02
-    """Share of the loss by which a single model must be better than the combination and the bar,
-    at every origin."""
-    bar_margin: float = 0.1
-    """Share by which the bar must be better than the combination over all origins to be live."""
+    margin: float = 0.3
+    """Share of the loss by which a single model must be better than the combination, at every
+    origin. (Without a combination among the models: than the bar, over all of them.)"""
     quantile: float = 0.9
     """Beside the median, the quantile at which models are compared."""
 
     def __post_init__(self) -> None:
-        """Refuse margins that nobody or everybody meets."""
-        for key in ("margin", "bar_margin"):
-            if not 0 <= getattr(self, key) < 1:
-                raise ValueError(
-                    f"{key} must be at least 0 and below 1, got {getattr(self, key)!r}"
-                )
+        """Refuse a margin that nobody or everybody meets."""
+        if not 0 <= self.margin < 1:
+            raise ValueError(f"margin must be at least 0 and below 1, got {self.margin!r}")
         if not 0 < self.quantile < 1:
             raise ValueError(f"quantile must be between 0 and 1, got {self.quantile!r}")
 
@@ -134,20 +129,15 @@ def _winner(
     rows = np.arange(len(total))
     best = total.argmin(axis=1)
     is_bar = np.isin(names, BARS)
-    beats_bar = total[rows, best] < (1 - params.margin) * total[rows, bar]
     combined = np.flatnonzero(names == COMBINATION)
     if not len(combined):
+        beats_bar = total[rows, best] < (1 - params.margin) * total[rows, bar]
         winner = np.where(beats_bar & ~is_bar[best], best, bar)
         return winner, np.where(is_bar[winner], _BAR, _BEATEN)
     held = np.full(len(total), combined[0])
-    rival = loss[rows, best] < (1 - params.margin) * loss[rows, held]
-    told_apart = asked.sum(axis=1) > 1
-    everywhere = (rival | ~asked).all(axis=1) & told_apart
-    single = everywhere & (is_bar[best] | beats_bar) & (best != held)
-    winner = np.where(single, best, held)
-    bar_holds = told_apart & (total[rows, bar] < (1 - params.bar_margin) * total[rows, winner])
-    bar_holds |= ~np.isfinite(total[rows, held]) & ~single
-    winner = np.where(bar_holds, bar, winner)
+    better = loss[rows, best] < (1 - params.margin) * loss[rows, held]
+    everywhere = (better | ~asked).all(axis=1) & (asked.sum(axis=1) > 1)
+    winner = np.where(everywhere | ~np.isfinite(total[rows, held]), best, held)
     beaten = total[rows, winner] < total[rows, bar]
     reason = np.select([is_bar[winner], beaten], [_BAR, _BEATEN], _COMBINED)
     return winner, reason

@@ -11,7 +11,7 @@ from features.panel import Floats
 __all__ = ["hourly_means", "own_scale"]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def hourly_means(values: Floats, hour: NDArray[np.int64], cover: int) -> Floats:
     """Means by hour, (n_series, hours); NaN where nothing was measured.
 
@@ -39,7 +39,7 @@ def hourly_means(values: Floats, hour: NDArray[np.int64], cover: int) -> Floats:
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def own_scale(
     values: Floats,
     profile: Floats,

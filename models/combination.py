@@ -52,9 +52,10 @@ class CombinationParams:
 def combine(told: Sequence[NDArray[np.floating]], weight: Floats) -> Floats:
     """The weighted median of what the members say, cell by cell.
 
-    Between neighbours it is interpolated at the middles of their weights, so that it moves smoothly
-    with them. Members without a number are left out. With the same weights at every quantile the
-    results do not cross where the members' do not.
+    It is the mean of the middle of the weights, as wide as a weight usually is (Σw²/Σw), so that it
+    moves smoothly with the members and with their weights, and never against one of them: with the
+    same weights at every quantile the results do not cross where the members' do not (but for
+    rounding). Members without a number are left out.
 
     Parameters
     ----------
@@ -77,7 +78,7 @@ def weights(loss: Floats, power: float) -> Floats:
     """
     known = np.isfinite(loss)
     largest = np.where(known, loss, 0.0).max(axis=1, keepdims=True, initial=0.0)
-    relative = np.where(known, loss, 1.0) / np.where(largest > 0, largest, 1.0)
+    relative = np.where(known, loss, 0.0) / np.where(largest > 0, largest, 1.0)
     raw = np.where(known, np.maximum(relative, _LEAST) ** -power, 0.0)
     raw = np.where(known.any(axis=1, keepdims=True), raw, 1.0)
     return raw / raw.sum(axis=1, keepdims=True)
@@ -107,17 +108,22 @@ def with_combination(backtest: Backtest, params: CombinationParams) -> tuple[Bac
 
 
 def _mean(loss: Floats) -> Floats:
-    """Mean over the answered origins, in units of the members' middle there; NaN without any."""
+    """Mean over the answered origins, in units of the members' middle there; NaN without any.
+
+    Where half of the members were never off, in units of the worst one's loss.
+    """
     known = np.isfinite(loss)
     middle = row_quantiles(np.moveaxis(loss, 1, 2).reshape(-1, loss.shape[1]), [0.5])[0]
     middle = middle.reshape(len(loss), 1, -1)
-    relative = np.where(known, loss, 0.0) / np.where(middle > 0, middle, 1.0)
+    worst = np.where(known, loss, 0.0).max(axis=1, keepdims=True, initial=0.0)
+    unit = np.where(middle > _LEAST * worst, middle, worst)
+    relative = np.where(known, loss, 0.0) / np.where(unit > 0, unit, 1.0)
     count = known.sum(axis=2)
     total = relative.sum(axis=2)
     return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _weighted_median(values: Floats, weight: Floats) -> Floats:
     n, members, steps = values.shape
     out = np.full((n, steps), np.nan)
@@ -137,21 +143,28 @@ def _weighted_median(values: Floats, weight: Floats) -> Floats:
                 count += 1
                 total += w
             if count:
-                out[i, t] = _middle(value, share, count, total / 2)
+                out[i, t] = _middle(value[:count], share[:count], total)
     return out
 
 
 @njit(cache=True)
-def _middle(value: Floats, share: Floats, count: int, half: float) -> float:
-    """Where the growing sum of weights, each counted at its middle, passes the half."""
-    before = 0.0
-    last_at, last = 0.0, value[0]
-    for m in range(count):
-        at = before + share[m] / 2
-        if at >= half:
-            if m == 0:
-                return float(value[0])
-            return float(last + (half - last_at) / (at - last_at) * (value[m] - last))
+def _middle(value: Floats, share: Floats, total: float) -> float:
+    """Mean of the growing values over the middle of their weights, as wide as a weight usually is.
+
+    The width does not depend on who stands where: the mean grows with every value, also where two
+    change places. Between two of equal weight it is what lies halfway.
+    """
+    width = 0.0
+    for m in range(len(share)):
+        width += share[m] * (share[m] / total)
+    low, high = (total - width) / 2, (total + width) / 2
+    before, first, more, met = 0.0, value[0], 0.0, 0.0
+    for m in range(len(value)):
+        part = min(before + share[m], high) - max(before, low)
         before += share[m]
-        last_at, last = at, value[m]
-    return float(last)
+        if part > 0.0:
+            if met == 0.0:
+                first = value[m]
+            met += part
+            more += part * (value[m] - first)
+    return float(first + more / met) if met > 0.0 else float(first)

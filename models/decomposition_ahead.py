@@ -92,7 +92,7 @@ def bands(
     return _bands(point, a["edges"], spread, lowest, widening)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _bands(
     point: Floats, edges: Floats, spread: Floats, lowest: Floats, widening: Floats
 ) -> Floats:

@@ -18,7 +18,7 @@ _ENOUGH = 336  # values behind the median of a cycle
 _FEW = 12  # values up to which sorting by insertion is the fastest
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def clean(cube: Floats, levels: Floats, layout: Any, seasonal: bool, clip: float) -> None:
     """Draw outliers in, and give the level of every cycle (NaN for an empty one).
 
@@ -60,7 +60,7 @@ def clean(cube: Floats, levels: Floats, layout: Any, seasonal: bool, clip: float
         levels[c] = total / k if k else np.nan
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _scales(cube: Floats, levels: Floats, layout: Any, season: Floats, found: Floats) -> Floats:
     """Robust sigma of every hour of the day."""
     cycles = len(cube)
@@ -80,7 +80,7 @@ def _scales(cube: Floats, levels: Floats, layout: Any, season: Floats, found: Fl
     return scale
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _season_of_medians(cube: Floats, levels: Floats, season: Floats, found: Floats) -> None:
     for s in range(len(season)):
         k = 0
@@ -91,7 +91,7 @@ def _season_of_medians(cube: Floats, levels: Floats, season: Floats, found: Floa
         season[s] = _median(found, k) if k else 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _median_of(row: Floats, season: Floats, found: Floats) -> float:
     """Median of a row less its season, of every so many values where there are very many; NaN of
     none."""
@@ -105,7 +105,7 @@ def _median_of(row: Floats, season: Floats, found: Floats) -> float:
     return _median(found, k) if k else np.nan
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _median(found: Floats, k: int) -> float:
     """Median of the first ``k`` entries, at least one (Hoare's selection); reorders them."""
     if k <= _FEW:
@@ -125,7 +125,7 @@ def _median(found: Floats, k: int) -> float:
     return (lower + upper) / 2
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _select(found: Floats, lo: int, hi: int, at: int) -> float:
     while lo < hi:
         pivot = found[(lo + hi) // 2]

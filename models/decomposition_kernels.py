@@ -103,7 +103,7 @@ def decompose(
     )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _decompose(
     values: Floats,
     layout: Layout,
@@ -141,7 +141,7 @@ def _decompose(
     return template, state, growth, error, expected
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _bounds(row: Floats, cycle: Ints, cycles: int) -> tuple[int, int]:
     """The cycles of a series' first and last value, the first not too far back."""
     first, last = 0, len(row) - 1
@@ -152,7 +152,7 @@ def _bounds(row: Floats, cycle: Ints, cycles: int) -> tuple[int, int]:
     return max(cycle[first], cycle[last] - cycles + 1), cycle[last]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _fill(row: Floats, layout: Layout, lo: int, cube: Floats) -> None:
     """Lay a series out; where two steps meet in one slot, their mean."""
     cube[:] = np.nan
@@ -163,7 +163,7 @@ def _fill(row: Floats, layout: Layout, lo: int, cube: Floats) -> None:
             cube[c, layout.slot[t]] = v if np.isnan(before) else (before + v) / 2
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _drift(levels: Floats) -> float:
     """Growth a cycle, as far as it is more than the levels' going up and down (shrunk as seasons
     are); zero of fewer than three levels."""
@@ -180,7 +180,7 @@ def _drift(levels: Floats) -> float:
     return mean * max(1 - square / (n - 1) / n / mean**2, 0.0)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _daily(cube: Floats, season: Floats, layout: Layout, lo: int, hi: int, x: Floats) -> None:
     """Mean of every day without its season; NaN where nothing was measured."""
     x[:] = 0
@@ -194,7 +194,7 @@ def _daily(cube: Floats, season: Floats, layout: Layout, lo: int, hi: int, x: Fl
         x[d] = x[d] / count[d] if count[d] else np.nan
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _look_back(
     cube: Floats,
     paths: Floats,

@@ -38,14 +38,14 @@ def damped_days(days: Floats) -> tuple[Floats, Floats]:
     return _DAMPING * (1 - _DAMPING**days) / (1 - _DAMPING), _REMAINS**days
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def forecast_level(state: Floats, lead: float) -> float:
     """Level ``lead`` days after the state ``(held, fading, slope)`` was reached."""
     added = _DAMPING * (1 - _DAMPING**lead) / (1 - _DAMPING)
     return float(state[0] + state[1] * _REMAINS**lead + state[2] * added)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def weights_of(errors: Floats) -> Floats:
     """Shares of candidates by their errors: equal where they are, all to those without any."""
     out = np.empty(len(errors))
@@ -58,7 +58,7 @@ def weights_of(errors: Floats) -> Floats:
     return out / out.sum()
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def level_paths(x: Floats, models: Floats, leads: int, out: Floats) -> float:
     """Write the averaged state after each day; growth of its squared error a day of lead.
 
@@ -92,7 +92,7 @@ def level_paths(x: Floats, models: Floats, leads: int, out: Floats) -> float:
     return _growth(share @ squares, count)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _smooth(x: Floats, model: Floats, out: Floats) -> None:
     rate, slope_rate, damping, remains = model
     level, slope, mean, count = np.nan, 0.0, 0.0, 0
@@ -118,7 +118,7 @@ def _smooth(x: Floats, model: Floats, out: Floats) -> None:
         out[d, 2] = slope
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _growth(squares: Floats, count: Floats) -> float:
     """Slope of the mean squared errors over the leads, not below zero."""
     n, sx, sy, sxx, sxy = 0.0, 0.0, 0.0, 0.0, 0.0

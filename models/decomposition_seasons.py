@@ -25,7 +25,7 @@ _NEAR_BLOCKS = 3  # to either side: what is shrunk alike
 Ints = NDArray[np.int64]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def season_paths(
     cube: Floats, levels: Floats, layout: Any, weekly: bool, rates: Floats, out: Floats
 ) -> None:
@@ -55,7 +55,7 @@ def season_paths(
         out += share[r] * paths[r]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _follow(
     cube: Floats, levels: Floats, layout: Any, weekly: bool, rate: float, out: Floats
 ) -> None:
@@ -92,7 +92,7 @@ def _follow(
         _shrink(season, worth[seen], layout, weekly, noise, out[c])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _add_noise(
     innovation: Floats, mean: Floats, number: Floats, layout: Any, noise: Floats
 ) -> None:
@@ -108,7 +108,7 @@ def _add_noise(
             noise[3, layout.block_of_day[b]] += (number[b] - 1) / number[b]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _shrink(
     season: Floats, known: Floats, layout: Any, weekly: bool, noise: Floats, out: Floats
 ) -> None:
@@ -129,7 +129,7 @@ def _shrink(
     out -= out.mean()
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _near(out: Floats, worth: Floats, layout: Any, noise: Floats, width: int) -> None:
     """Draw every slot to the mean of its hour, as far as noise within blocks tells them apart."""
     smooth = _running_mean(out, width // 2)
@@ -145,7 +145,7 @@ def _near(out: Floats, worth: Floats, layout: Any, noise: Floats, width: int) ->
             out[s] = smooth[s]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _to_days(out: Floats, worth: Floats, layout: Any, noise: Floats) -> None:
     """Draw every slot to the mean day, as far as noise between blocks tells them apart."""
     slots, blocks = len(out), len(worth)
@@ -170,7 +170,7 @@ def _to_days(out: Floats, worth: Floats, layout: Any, noise: Floats) -> None:
             out[s] = day[d] + (out[s] - day[d]) * _kept(float(square[b]), float(expected[b]))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _mean_day(row: Floats, layout: Any) -> Floats:
     """Mean over the days of every slot of the day; NaN where none was seen."""
     slots = layout.slot_of_day.max() + 1
@@ -182,12 +182,12 @@ def _mean_day(row: Floats, layout: Any) -> Floats:
     return np.where(number > 0, day / np.maximum(number, 1), np.nan)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _kept(square: float, noise: float) -> float:
     return max(1 - noise / square, 0.0) if square > 0 else 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _running_mean(row: Floats, reach: int) -> Floats:
     """Mean of the finite values at most ``reach`` to either side, round the end; NaN of none."""
     n = len(row)
@@ -216,7 +216,7 @@ def _running_mean(row: Floats, reach: int) -> Floats:
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _bridge(out: Floats) -> None:
     """Straight lines over what was never seen, round the end; zeros where nothing was."""
     n, first = len(out), -1

@@ -23,7 +23,7 @@ class Rules(NamedTuple):
     interpolate: bool
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def run(
     demand: Floats,
     floors: Ints,
@@ -71,7 +71,7 @@ def run(
     return sums, replicas, ready_pods
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _decide(
     d: float,
     pods: int,
@@ -105,7 +105,7 @@ def _decide(
     return min(max(want, floor), high)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _recommend(usage: float, pods: int, ready: int, per_pod: float, tolerance: float) -> int:
     ratio = usage / (ready * per_pod)
     if ratio > 1 and ready < pods:
@@ -118,7 +118,7 @@ def _recommend(usage: float, pods: int, ready: int, per_pod: float, tolerance: f
     return _ceil(usage / per_pod, 2**31 - 1)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _start_or_stop(starting: Ints, tick: int, pods: int, want: int) -> int:
     """Put new pods on their way, or take pods away, the youngest first; the change in ready
     pods."""
@@ -139,7 +139,7 @@ def _start_or_stop(starting: Ints, tick: int, pods: int, want: int) -> int:
     return -drop
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _demand(row: Floats, t: int, at: float, interpolate: bool) -> float:
     """Demand at a place in step t, -0.5 … 0.5 from its middle."""
     other = t + 1 if at > 0 else t - 1
@@ -148,7 +148,7 @@ def _demand(row: Floats, t: int, at: float, interpolate: bool) -> float:
     return row[t] + (row[other] - row[t]) * abs(at)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _first(row: Floats, per_pod: float, low: int, high: int) -> int:
     """Where a reactive HPA rests at the first demand that was seen: no policy starts with a
     lead."""
@@ -158,6 +158,6 @@ def _first(row: Floats, per_pod: float, low: int, high: int) -> int:
     return low
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _ceil(need: float, most: int) -> int:
     return int(min(np.ceil(need * (1 - 1e-12)), float(most)))

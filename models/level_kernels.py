@@ -50,7 +50,7 @@ def levelled_season(
     return _levelled(np.ascontiguousarray(values), template, lags, recent, bin_steps, damping)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _levelled(
     values: Floats,
     template: Floats,
@@ -68,7 +68,7 @@ def _levelled(
     return out, level
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _coming(
     row: Floats,
     template: Floats,
@@ -95,7 +95,7 @@ def _coming(
     return level
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _levelled_profile(week: Floats, bin_steps: int, is_ratio: bool, damping: float) -> Floats:
     """The median season, all seasons brought to the newest one's level; averaged over neighbouring
     steps as widely as older seasons foresee the newest one best."""
@@ -109,7 +109,7 @@ def _levelled_profile(week: Floats, bin_steps: int, is_ratio: bool, damping: flo
     return profile
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _seasons(row: Floats, lags: NDArray[np.int64], week: Floats) -> int:
     """Lay the last seasons beside each other, the newest first; how many have any value."""
     steps, found = len(row), 0
@@ -123,7 +123,7 @@ def _seasons(row: Floats, lags: NDArray[np.int64], week: Floats) -> int:
     return found
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _level(now: Floats, usual: Floats, bin_steps: int, is_ratio: bool, damping: float) -> float:
     """The factor (or shift) that brings ``usual`` nearest to ``now`` in absolute error, damped.
 
@@ -159,7 +159,7 @@ def _level(now: Floats, usual: Floats, bin_steps: int, is_ratio: bool, damping: 
     return float(middle * damping)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _profile(week: Floats, first: int) -> Floats:
     """Median over the seasons from ``first`` on, NaN where none has a value."""
     known, size = week.shape
@@ -181,7 +181,7 @@ def _profile(week: Floats, first: int) -> Floats:
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _best_width(profile: Floats, truth: Floats, most: int) -> int:
     """The averaging width at which older seasons say the newest one best."""
     best, best_error = 1, np.inf
@@ -198,7 +198,7 @@ def _best_width(profile: Floats, truth: Floats, most: int) -> int:
     return best
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _smooth(profile: Floats, width: int) -> Floats:
     """Centred moving average around the season, over what is there; NaN stays NaN."""
     size = len(profile)

@@ -107,7 +107,7 @@ def _refusal(points: int, wape: float, params: CurveParams) -> str:
     return ""
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _knots(requests: Floats, cores: Floats, fitted: Any, n_knots: int) -> tuple[Floats, Floats]:
     n = requests.shape[0]
     x, y = np.full((n, n_knots), np.nan), np.full((n, n_knots), np.nan)
@@ -125,7 +125,7 @@ def _knots(requests: Floats, cores: Floats, fitted: Any, n_knots: int) -> tuple[
     return x, y
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _evaluate(x: Floats, y: Floats, requests: Floats) -> Floats:
     out = np.full(requests.shape, np.nan)
     last = x.shape[1] - 1

@@ -128,7 +128,7 @@ def _before(rows: Floats) -> Floats:
     return np.vstack([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0)])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _survey(values: Floats) -> tuple[NDArray[Any], ...]:
     n, steps = values.shape
     count, gap = np.zeros(n, np.int64), np.zeros(n, np.int64)
@@ -150,7 +150,7 @@ def _survey(values: Floats) -> tuple[NDArray[Any], ...]:
     return count, first, last, gap, low, high
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _equations(
     values: Floats,
     scale: Floats,
@@ -182,7 +182,7 @@ def _equations(
         assemble(cut, moments, waves, float(last[i] - first[i]), gram[i], zty[i])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _walk(
     row: Floats,
     scale: float,
@@ -229,7 +229,7 @@ def _walk(
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _add_waves(
     lo: int, hi: int, origin: int, features: Floats, once: Floats, ramp: Floats, out: Floats
 ) -> None:
@@ -245,7 +245,7 @@ def _add_waves(
             out[1, k] += ramp[hi, k] - ramp[lo, k] - origin * flat
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _add_pairs(lo: int, hi: int, features: Floats, pairs: Floats, gram: Floats) -> None:
     """Add Σ f fᵀ over the rows [lo, hi) to the Fourier block of the upper triangle."""
     n, pair = features.shape[1], 0
@@ -259,7 +259,7 @@ def _add_pairs(lo: int, hi: int, features: Floats, pairs: Floats, gram: Floats) 
             pair += 1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def sum_from_cuts(cut: NDArray[np.int64], moments: Floats, waves: Floats) -> None:
     """Turn moments of a piece about its own cut into moments of all rows from that cut on."""
     for j in range(len(moments) - 2, -1, -1):
@@ -274,7 +274,7 @@ def sum_from_cuts(cut: NDArray[np.int64], moments: Floats, waves: Floats) -> Non
         waves[j, 0] += waves[j + 1, 0]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def assemble(
     cut: NDArray[np.int64], moments: Floats, waves: Floats, span: float, gram: Floats, zty: Floats
 ) -> None:

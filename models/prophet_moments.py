@@ -24,7 +24,7 @@ count. ``x = [1, seasonal columns]``; d, the cuts and the span in steps."""
 _RUN = 32  # steps
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def runs(x: Floats) -> Floats:
     """``Σ d^e x xᵀ`` over each full run of the grid: (n_runs, 3, q, q)."""
     out = np.zeros((len(x) // _RUN, 3, x.shape[1], x.shape[1]))
@@ -34,7 +34,7 @@ def runs(x: Floats) -> Floats:
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def squares(
     row: Floats,
     cut: NDArray[np.int64],
@@ -64,7 +64,7 @@ def squares(
             out[:, :, :, a] = 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _add(out: Floats, x: Floats, d: float, sign: float) -> None:
     for a in range(len(x)):
         flat = sign * x[a]
@@ -76,7 +76,7 @@ def _add(out: Floats, x: Floats, d: float, sign: float) -> None:
             out[2, a, b] += bow * x[b]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _add_run(row: Floats, first: int, origin: int, x: Floats, run: Floats, out: Floats) -> None:
     """Add the rows of a run: all of them less the missing ones, where that is less to do."""
     lost = 0
@@ -93,7 +93,7 @@ def _add_run(row: Floats, first: int, origin: int, x: Floats, run: Floats, out: 
             _add(out, x[u], float(u - origin), -1.0 if less else 1.0)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def crosses(
     row: Floats,
     scale: float,
@@ -119,7 +119,7 @@ def crosses(
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def squared_error(moments: Moments, w: Floats) -> float:
     """Σ (y - f)² at ``w``."""
     square, cross, _, _, yy, _ = moments
@@ -134,7 +134,7 @@ def squared_error(moments: Moments, w: Floats) -> float:
     return max(total, 0.0)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def linearise(
     moments: Moments,
     w: Floats,
@@ -181,7 +181,7 @@ def linearise(
             bend[c], bend[:, c] = 0.0, 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _add_products(square: Floats, a: float, b: float, gram: Floats, zty: Floats) -> None:
     """Add Σ g² x xᵀ with g = a + b d to the seasonal block's upper half; less Σ g² x in ``zty``."""
     q = square.shape[1]
@@ -194,7 +194,7 @@ def _add_products(square: Floats, a: float, b: float, gram: Floats, zty: Floats)
             )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _lines(moments: Moments, w: Floats) -> tuple[Floats, Floats, Floats]:
     """The trend on each piece: level at its beginning, rise per step; ``[1, β]``."""
     square, _, cut, span, _, _ = moments

@@ -112,7 +112,7 @@ def _kicks(p: int, r: int) -> Floats:
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _products(
     values: Floats,
     scale: Floats,
@@ -147,7 +147,7 @@ def _products(
     return w, deviation, rounds, converged
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _best(
     moments: Moments,
     used: NDArray[np.bool_],
@@ -187,7 +187,7 @@ def _best(
     return best[0], best[1], best[2], rounds, best[4]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _settle(
     moments: Moments,
     used: NDArray[np.bool_],
@@ -222,7 +222,7 @@ def _settle(
     return nats, variance, w, _ROUNDS, False
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _promise(
     gram: Floats, zty: Floats, variance: float, w: Floats, goal: Floats, priors: _Priors
 ) -> float:
@@ -237,7 +237,7 @@ def _promise(
     )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _move(
     moments: Moments,
     w: Floats,
@@ -261,7 +261,7 @@ def _move(
     return w, variance, nats, False
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _nats(variance: float, sse: float, count: int, w: Floats, priors: _Priors) -> float:
     """The objective: negative log posterior up to a constant."""
     precision, l1, sigma_scale = priors

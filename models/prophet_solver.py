@@ -67,7 +67,7 @@ def posterior_mode(
     return _mode(gram, zty, yy, count, precision, l1, sigma_scale)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _mode(
     gram: Floats,
     zty: Floats,
@@ -98,7 +98,7 @@ def _mode(
     return w, sigma, rounds
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _settle(problem: _Problem, variance: float) -> tuple[float, Floats, int]:
     """Alternate from a variance until it stands still: variance, coefficients, rounds."""
     gram, zty, yy, count, precision, l1, sigma_scale = problem
@@ -112,7 +112,7 @@ def _settle(problem: _Problem, variance: float) -> tuple[float, Floats, int]:
     return variance, w, _ROUNDS
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _nats(problem: _Problem, variance: float, w: Floats) -> float:
     """The objective: negative log posterior up to a constant."""
     gram, zty, yy, count, precision, l1, sigma_scale = problem
@@ -121,19 +121,19 @@ def _nats(problem: _Problem, variance: float, w: Floats) -> float:
     return fit / 2 + np.sum(precision * w[:r] ** 2) / 2 + l1 * np.sum(np.abs(w[r:]))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def noise_variance(sse: float, count: int, sigma_scale: float) -> float:
     """Mode of n log σ + sse / 2σ² + σ² / 2 scale²: the positive root of v² / scale² + n v - sse."""
     root = np.sqrt(count * count + 4 * sse / sigma_scale**2)
     return max(2 * sse / (count + root), SIGMA_FLOOR**2)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _sse(gram: Floats, zty: Floats, yy: float, w: Floats) -> float:
     return max(yy - 2 * np.dot(zty, w) + np.dot(w, np.dot(gram, w)), 0.0)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def regress(
     gram: Floats, zty: Floats, precision: Floats, l1: float, variance: float, w: Floats
 ) -> None:
@@ -166,7 +166,7 @@ def regress(
     _backward(lower, w[:r])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _lasso(square: Floats, linear: Floats, penalty: float, x: Floats) -> None:
     """Minimise ½ xᵀ A x - bᵀ x + penalty |x|₁ exactly, in place, from the warm start ``x``.
 
@@ -196,7 +196,7 @@ def _lasso(square: Floats, linear: Floats, penalty: float, x: Floats) -> None:
         sign[enter] = np.sign(slope[enter])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _advance(
     square: Floats,
     linear: Floats,
@@ -238,7 +238,7 @@ def _advance(
     return False
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _cholesky(a: Floats) -> None:
     """Lower factor in place; the pivot of a column that others already span becomes infinite."""
     n = len(a)
@@ -255,7 +255,7 @@ def _cholesky(a: Floats) -> None:
             a[i, j] = total / a[j, j]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _forward(lower: Floats, x: Floats) -> None:
     for i in range(len(x)):
         total = x[i]
@@ -264,7 +264,7 @@ def _forward(lower: Floats, x: Floats) -> None:
         x[i] = total / lower[i, i]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _backward(lower: Floats, x: Floats) -> None:
     for i in range(len(x) - 1, -1, -1):
         total = x[i]

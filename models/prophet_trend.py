@@ -54,7 +54,7 @@ def spread(
     return np.sqrt(variance), np.minimum(kurtosis, _KURTOSIS_MAX)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _add_trend(
     epoch_s: Floats,
     t_start_s: Floats,

@@ -14,7 +14,7 @@ __all__ = ["banded", "coming_season", "history_facts", "leading_max", "season_sp
 _FEWEST = 4  # residuals that a band may rest on, where fewer than that make a day
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def coming_season(
     values: Floats, lags: NDArray[np.int64], days: NDArray[np.int64], seasons: int, recent: int
 ) -> tuple[Floats, NDArray[np.int64]]:
@@ -62,7 +62,7 @@ def coming_season(
     return out, fetched
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def season_spread(
     history: Floats,
     values: Floats,
@@ -105,7 +105,7 @@ def season_spread(
     return edges, tables, source
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def banded(
     template: Floats,
     edges: Floats,
@@ -144,7 +144,7 @@ def banded(
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def history_facts(values: Floats) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Steps from each series' first finite value to its last, both counted; whether none is
     negative."""
@@ -164,7 +164,7 @@ def history_facts(values: Floats) -> tuple[NDArray[np.int64], NDArray[np.bool_]]
     return span, calm
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def leading_max(values: Floats, width: int) -> Floats:
     """The largest finite value of every step and the ``width - 1`` after it; NaN where there is
     none, and fewer at the end.
@@ -189,7 +189,7 @@ def leading_max(values: Floats, width: int) -> Floats:
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _strays(
     history: Floats,
     values: Floats,
@@ -214,7 +214,7 @@ def _strays(
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _strays_of_level(level: float, values: Floats, expected: Floats, residuals: Floats) -> int:
     count = 0
     for v in values:
@@ -224,7 +224,7 @@ def _strays_of_level(level: float, values: Floats, expected: Floats, residuals: 
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _median_before(
     row: Floats, at: int, lags: NDArray[np.int64], most: int, since: int, found: Floats
 ) -> float:
@@ -246,7 +246,7 @@ def _median_before(
     return _middle(found, n)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _middle(ordered: Floats, n: int) -> float:
     """Median of the first ``n`` entries, which are sorted; NaN of none."""
     if n == 0:
@@ -256,7 +256,7 @@ def _middle(ordered: Floats, n: int) -> float:
     return float(middle if np.isfinite(middle) else low / 2 + high / 2)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _latest_before(row: Floats, at: int, lags: NDArray[np.int64]) -> float:
     for lag in lags:
         back = at - lag
@@ -267,7 +267,7 @@ def _latest_before(row: Floats, at: int, lags: NDArray[np.int64]) -> float:
     return np.nan
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _recent_level(row: Floats, found: Floats) -> float:
     """Median of the last finite values, at most as many as ``found`` holds; NaN if there is
     none."""

@@ -39,7 +39,7 @@ Prior = tuple[Floats, Floats, float, int, int, int, float]
 """The arguments of ``_prior_high``: worked out only when the rest speaks for a leak."""
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _bins(
     x: Floats,
     load: Floats,
@@ -76,7 +76,7 @@ def _bins(
     return t[:m], low[:m], adjusted, height[:m], known
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _earlier_high(low: Floats, load: Floats, gain: float, first: int, last: int):
     """90 % quantile of the load-adjusted envelope in coarse bins [first, last); -inf with few."""
     found, n = np.empty(max(last - first, 0)), 0
@@ -88,7 +88,7 @@ def _earlier_high(low: Floats, load: Floats, gain: float, first: int, last: int)
     return np.quantile(found[:n], 0.9) if n >= 12 else -np.inf
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _prior_high(
     low: Floats, load: Floats, gain: float, begin: int, start: int, day: int, healthy: float
 ):
@@ -103,7 +103,7 @@ def _prior_high(
     return max(before, within) if before < healthy else within
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _season(load: Floats, gain: float, shapes: Shapes, j: int, day: int, known: bool):
     """What load and time of day will add: the last week again, or the last day at first."""
     out = np.zeros(7 * day if j >= 7 * day else day)
@@ -121,7 +121,7 @@ def _season(load: Floats, gain: float, shapes: Shapes, j: int, day: int, known: 
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _effect(
     slope: float, hours: float, value: float, gap: float, early: float, late: float, knobs: Floats
 ):
@@ -143,7 +143,7 @@ def _effect(
     return max(near, long if steady >= 1.0 else min(long, steady))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _score(
     window: Window,
     prior: Prior,
@@ -179,7 +179,7 @@ def _score(
     return max(score if shape >= 1.0 else min(score, shape), 0.0)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _judge(
     window: Window,
     season: Floats,
@@ -207,7 +207,7 @@ def _judge(
     return slope, lower, upper, p10, p50, p90, score
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _last_finite(values: Floats, end: int, reach: int):
     for i in range(end - 1, max(end - 1 - reach, -1), -1):
         if np.isfinite(values[i]):
@@ -215,7 +215,7 @@ def _last_finite(values: Floats, end: int, reach: int):
     return np.nan
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _best(
     series: Series,
     shapes: Shapes,
@@ -256,7 +256,7 @@ def _best(
     return best
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def judge_series(
     x: Floats,
     limit: Floats,

@@ -23,7 +23,7 @@ _MIN_PROFILE_DAYS = 3
 _MIN_DIFFERENCES = 12
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def find_births(x: Floats, limit: Floats, restarts: Floats, deploys: Floats, warm: int):
     """For each step the first step of the lifetime that it belongs to; (n_steps,) → (n_steps,).
 
@@ -52,7 +52,7 @@ def find_births(x: Floats, limit: Floats, restarts: Floats, deploys: Floats, war
     return births
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def coarse_bins(x: Floats, load: Floats, width: int):
     """Lower envelope of the resource and mean load over bins of ``width`` steps; each (n_bins,)."""
     n = len(x) // width
@@ -70,7 +70,7 @@ def coarse_bins(x: Floats, load: Floats, width: int):
     return low, mean_load
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _huber_gain(dx: Floats, dl: Floats):
     """Slope of ``dx`` on ``dl`` with an intercept, reweighted (Huber 1964); never negative."""
     weight = np.ones(len(dx))
@@ -90,7 +90,7 @@ def _huber_gain(dx: Floats, dl: Floats):
     return max(gain, 0.0)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def load_gains(low: Floats, load: Floats, births: Ints, width: int, warm: int, lag: int, day: int):
     """Resource per unit of load, from a week of differences: (n_bins + 1,), NaN while unknown.
 
@@ -114,7 +114,7 @@ def load_gains(low: Floats, load: Floats, births: Ints, width: int, warm: int, l
     return gains
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def centred(bins: Floats, births: Ints, width: int, day: int):
     """Each bin minus the mean of the day around it; NaN where gap or restart break that."""
     half = day // 2
@@ -131,7 +131,7 @@ def centred(bins: Floats, births: Ints, width: int, day: int):
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def time_of_day(low_shape: Floats, load_shape: Floats, gain: float, j: int, day: int):
     """What is usual at this time of day beyond load: median of seven days; NaN with under three.
 

@@ -29,7 +29,7 @@ Z80 = 1.2816
 """P10 to P90 of a normal."""
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def sen_slope(t: Floats, y: Floats):
     """Median slope of all pairs (Sen 1968)."""
     n, k = len(y), 0
@@ -41,7 +41,7 @@ def sen_slope(t: Floats, y: Floats):
     return np.median(slopes)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def step_ratio(t: Floats, y: Floats):
     """Squared error of the best single step over that of a line: above 1, a line fits better."""
     n = len(y)
@@ -56,14 +56,14 @@ def step_ratio(t: Floats, y: Floats):
     return (best + 1e-12 * total) / (line + 1e-12 * total) if total > 0.0 else 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def spread_ratio(y: Floats, growth: float):
     """Growth of the median sixth of the window over an even share; near 0 for one or two steps."""
     lag = max(len(y) // 6, 1)
     return np.median(y[lag:] - y[:-lag]) * (len(y) - 1) / lag / growth
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def interval(t: Floats, y: Floats, slope: float, rho: float):
     """Slope per bin, its P10 and P90, and how many standard errors it is from 0.
 
@@ -81,7 +81,7 @@ def interval(t: Floats, y: Floats, slope: float, rho: float):
     return slope, slope - wide, slope + wide, slope / error if error > 0.0 else np.sign(slope) * 1e6
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def autocorrelation(t: Floats, y: Floats, slope: float):
     """Lag-1 autocorrelation around the line, corrected for its bias when short, in [0, 0.9]."""
     n = len(y)
@@ -92,7 +92,7 @@ def autocorrelation(t: Floats, y: Floats, slope: float):
     return min(max((rho + 1.0 / n) / (1.0 - 4.0 / n), 0.0), 0.9)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def lasting(early: float, late: float, hours: float, gap: float):
     """Growth still to come if the slowing of the two halves goes on, over the gap to the limit."""
     if late <= 0.0:
@@ -103,7 +103,7 @@ def lasting(early: float, late: float, hours: float, gap: float):
     return late * np.exp(-0.25 * hours / tau) * tau / max(gap, 1e-300)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def hours_to(level: float, slope: float, season: Floats, top: float, bin_h: float):
     """First hour at which level + growth + season reaches ``top``; inf when there is no growth."""
     if level >= top:

@@ -56,7 +56,7 @@ def at_least_wide(tables: Floats, probabilities: Floats, half_width: Floats) -> 
     return wide
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _tables(
     expected: Floats, residuals: Floats, probabilities: Floats, levels: int
 ) -> tuple[Floats, Floats]:
@@ -74,7 +74,7 @@ def _tables(
     return edges, tables
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def row_tables(
     expected: Floats,
     residuals: Floats,
@@ -112,7 +112,7 @@ def row_tables(
             tables[g] = pooled
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _quantiles(values: Floats, probabilities: Floats, work: Floats, out: Floats) -> None:
     """Quantiles, linear between neighbours, each on its side of zero; zeros of nothing."""
     n, m = len(values), len(probabilities)
@@ -136,7 +136,7 @@ def _quantiles(values: Floats, probabilities: Floats, work: Floats, out: Floats)
             out[k] = max(v, 0.0)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _at_ranks(values: Floats, ranks: NDArray[np.int64], work: Floats) -> Floats:
     """The values that sorting would put at ``ranks``, for a few growing ranks of many values.
 
@@ -168,7 +168,7 @@ def _at_ranks(values: Floats, ranks: NDArray[np.int64], work: Floats) -> Floats:
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _gather(
     values: Floats,
     holder: NDArray[np.int64],
@@ -194,7 +194,7 @@ def _gather(
     return begin, place
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _sort(values: Floats) -> None:
     """Ascending, in place; equal values, as of a signal that mostly rests, cost one look."""
     for v in values:
@@ -203,7 +203,7 @@ def _sort(values: Floats) -> None:
             return
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _per_unit(values: Floats) -> tuple[float, float]:
     """Where the inner buckets begin, and buckets per unit; 0 where plain sorting is better."""
     n = len(values)
@@ -221,7 +221,7 @@ def _per_unit(values: Floats) -> tuple[float, float]:
     return low, per_unit if np.isfinite(per_unit) else 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _bucket(value: float, low: float, per_unit: float) -> int:
     at = (value - low) * per_unit + 1
     return int(min(max(at, 0.0), _BUCKETS - 1.0))

@@ -41,7 +41,7 @@ def runs(values: Ints) -> Runs:
     return Runs(row, begin, end.astype(np.intp), values[row, begin], before)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def cover(values: Ints, n_runs: int) -> Ints:
     """Values, (n, m) → (n, m), never lower and of at most ``n_runs`` runs a row.
 

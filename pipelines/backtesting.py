@@ -106,8 +106,8 @@ def model_rows(table: pd.DataFrame, seconds: Mapping[str, float]) -> list[dict[s
     beside the bar's. ``champion_for`` counts series; None is "n/a".
     """
     models = sorted(dict.fromkeys(table["model"]), key=lambda model: model == PRODUCT)
-    live = table[table["champion"]].drop_duplicates(_SERIES)["model"].value_counts()
     table = _answered(table)
+    live = table[table["champion"]].drop_duplicates(_SERIES)["model"].value_counts()
     means = table.groupby([*_SERIES, "model"], observed=True)[_SCORES].mean()
     origins = table.groupby("model", observed=True).size()
     bar = means.xs(BARS[0], level="model")[_PINBALL].replace(0.0, np.nan)

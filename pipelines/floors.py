@@ -54,7 +54,7 @@ def _doubts(
     run: Run, panel: Panel, champions: Champions, rows: NDArray[np.intp], names: list[str]
 ) -> list[str]:
     """Why a workload's forecast must not act; empty where it may."""
-    age_d = (run.as_of - champions.end) / pd.Timedelta(days=1)
+    age_d = (run.as_of - champions.trained_until) / pd.Timedelta(days=1)
     oldest_d = run.settings.forecast.maximum_model_age_days
     if age_d > oldest_d:
         return [f"the model is {age_d:.0f} days old, at most {oldest_d:g} may act"] * len(names)

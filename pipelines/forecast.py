@@ -15,6 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from features.frames import CAPACITY, FORECASTS, QUANTILES, SKIPS, quantile_column
 from features.panel import Floats, Panel
 from models.champion import Champions
+from models.champion_fit import refitted
 from pipelines.accounting import silent_series
 from pipelines.clock import now
 from pipelines.errors import ConfigError, HistoryError
@@ -151,13 +152,21 @@ def _champions(run: Run, panel: Panel) -> tuple[list[tuple[Champions, str]], pd.
         return pieces, lesson.skipped.assign(**stamp)
     live = load_live(run, sorted(panel.keys["workload"].unique()), detectors=False)
     version = live.forecaster.label
-    pieces = [
-        (c.demoted(demoted(run, c.keys)), version) for c in (s.champions for s in live.shards)
-    ]
+    champions = [s.champions for s in live.shards]
+    if run.settings.forecast.refit:
+        champions = [_up_to_date(c, panel, run) for c in champions]
+    pieces = [(c.demoted(demoted(run, c.keys)), version) for c in champions]
     demand = panel.select(_published(panel.keys["metric"], run))
     known = pd.concat([panel.keys[:0], *(c.keys for c, _ in pieces)])
     fresh, skipped = learn_newcomers(demand, known, run.catalog, run.settings)
     return [*pieces, *((c, version) for c in fresh)], skipped.assign(**stamp)
+
+
+def _up_to_date(champions: Champions, panel: Panel, run: Run) -> Champions:
+    """The live models, fitted on what came since; as they are where the grid is another one."""
+    if panel.step != champions.step or panel.end <= champions.end:
+        return champions
+    return refitted(champions, panel, forecasters(run.settings))
 
 
 def _unanswered(

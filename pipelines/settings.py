@@ -92,6 +92,8 @@ class ForecastSettings(Section):
         "decomposition",
         "prophet",
     )
+    refit: bool = True
+    """Fit the live models again on what came since their training, before every forecast."""
     valid_for_h: float = Field(default=26, gt=0)
     """How long a published forecast may be used."""
     maximum_model_age_days: float = Field(default=14, gt=0)

@@ -79,15 +79,19 @@ def show(workload: str, as_json: bool, **parameters: Any) -> None:
     \b
     foretide models show prod/shop/Deployment/checkout
     """
-    from pipelines.versions import explain
+    from pipelines.explaining import explain
 
     told = explain(_open(**parameters), workload)
     if as_json:
         click.echo(json.dumps(told))
         return
     click.echo(_plain(f"{workload}: {told['forecaster']}, {told['detector']}"))
-    columns = ("metric", "model", "reason", "wape", "bar_wape", "band")
-    _print(columns, [tuple(_cell(m[c]) for c in columns) for m in told["metrics"]])
+    columns = ("metric", "model", "confidence", "wape", "bar_wape", "verdict", "reason", "band")
+    rows = [m | {"verdict": (m["verdict"] or {}).get("verdict")} for m in told["metrics"]]
+    _print(columns, [tuple(_cell(m[c]) for c in columns) for m in rows])
+    for metric in told["metrics"]:
+        for line in _details(metric):
+            click.echo(_plain(f"{metric['metric']}: {line}"))
     click.echo(f"isolation forest: {told['forest'] or 'none'}")
 
 
@@ -112,6 +116,21 @@ def rollback(family: str, as_json: bool, **parameters: Any) -> None:
 
     run = _open(**parameters)
     _moved(roll_back(run.tracking(), run.settings, family), as_json)
+
+
+def _details(metric: Mapping[str, Any]) -> list[str]:
+    """What of a metric's model does not fit into a table."""
+    lines: list[str] = []
+    if metric["weights"]:
+        shares = (f"{model} {share:.0%}" for model, share in metric["weights"].items())
+        lines.append("combines " + ", ".join(shares))
+    if metric["solvers"]:
+        lines.append(", ".join(f"{m} solved: {told}" for m, told in metric["solvers"].items()))
+    if found := metric["verdict"]:
+        anew = "" if found["holds"] else "; trained anew since"
+        at = found["evaluated_at"].replace("T", " ")[:16]
+        lines.append(f"{found['verdict']} at {at} UTC: {found['reason']}{anew}")
+    return lines
 
 
 def _open(**parameters: Any) -> Run:

@@ -49,6 +49,8 @@ class ReportParams:
         the file can still be opened.
     anomalies_per_chart
         Markers in one chart; the strongest are kept.
+    series_rows
+        Series in the table of champions: those that drifted and those that gain least on the bar.
     naive_model
         Name of the model that is the bar.
     """
@@ -59,6 +61,7 @@ class ReportParams:
     chart_points: int = 2500
     chart_values: int = 6_000_000
     anomalies_per_chart: int = 300
+    series_rows: int = 3000
     naive_model: str = "seasonal_naive"
 
     def __post_init__(self) -> None:
@@ -67,7 +70,8 @@ class ReportParams:
             value = getattr(self, key)
             if not (np.isfinite(value) and value > 0):
                 raise ValueError(f"{key} must be a positive number of hours, got {value!r}")
-        for key, least in (("chart_points", 100), ("chart_values", 1), ("anomalies_per_chart", 0)):
+        least_of = {"chart_points": 100, "chart_values": 1, "anomalies_per_chart": 0}
+        for key, least in (least_of | {"series_rows": 1}).items():
             value = getattr(self, key)
             if value < least:
                 raise ValueError(f"{key} must be at least {least}, got {value!r}")
@@ -88,6 +92,9 @@ class ReportData:
     scores, leaks, incidents, forecasts, capacity, backtest, skips : frames
         The tables of those names in ``features/frames.py``. ``forecasts`` and ``capacity`` may hold
         several ``issued_at``: an older one gives way where a newer one begins.
+    verdicts : frame
+        The table of that name. A column ``holds`` may say which verdicts are about the live model,
+        which was not trained anew since; without it all are.
     plan : rows
         Mappings with ``workload, ts_from, ts_to, floor_from, floor_to, mode, reason``; ``mode`` is
         ``act`` or ``shadow``.
@@ -106,6 +113,7 @@ class ReportData:
     forecasts: pd.DataFrame = field(default_factory=pd.DataFrame)
     capacity: pd.DataFrame = field(default_factory=pd.DataFrame)
     backtest: pd.DataFrame = field(default_factory=pd.DataFrame)
+    verdicts: pd.DataFrame = field(default_factory=pd.DataFrame)
     skips: pd.DataFrame = field(default_factory=pd.DataFrame)
     plan: Sequence[Mapping[str, Any]] = ()
     deploys: pd.DataFrame = field(default_factory=pd.DataFrame)

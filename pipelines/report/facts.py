@@ -27,9 +27,8 @@ def facts(index: Index, shown: dict[str, Any]) -> Facts:
         text = f"{rise['before']} → {rise['after']}, {when} ({rise['mode']}): {rise['reason']}"
         said[rise["workload"]].append(("Floor", text))
     for row in shown["models"]["rows"]:
-        bar = f", {shown['models']['naive']} {row['bar']}" if row["bar"] != "–" else ""
         said[row["workload"]].append(
-            (f"Model for {row['metric']}", f"{row['model']} (WAPE {row['wape']}{bar})")
+            (f"Model for {row['metric']}", _model(row, shown["models"]["naive"]))
         )
     _from_forecasts(index, said)
     for workload, hot in index.anomalies.items():
@@ -37,6 +36,20 @@ def facts(index: Index, shown: dict[str, Any]) -> Facts:
     for workload, skips in index.skips.items():
         said[workload] += [("Skipped", f"{s['step']}: {s['reason']}") for s in skips]
     return dict(said)
+
+
+def _model(row: dict[str, Any], naive: str) -> str:
+    """Who forecasts a series, how well, and what is thought of it."""
+    bar = f", {naive} {row['bar']}" if row["bar"] != "–" else ""
+    parts = [f"{row['model']} (WAPE {row['wape']}{bar})"]
+    if row["solver"]:
+        parts.append(f"solver {row['solver']}")
+    if row["confidence"]:
+        parts.append(f"confidence {row['confidence']}")
+    if row["verdict"] and row["verdict_holds"]:
+        why = f": {row['verdict_reason']}" if row["verdict_reason"] else ""
+        parts.append(f"{row['verdict']}{why}")
+    return "; ".join(parts)
 
 
 def _from_forecasts(index: Index, said: Facts) -> None:

@@ -5,7 +5,8 @@ measured.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import Any
 
 import pandas as pd
@@ -25,6 +26,7 @@ from features.panel import Panel
 from models.plan import Plan
 from pipelines.errors import StoreError
 from pipelines.evaluate import evaluation_file
+from pipelines.explaining import told_verdicts
 from pipelines.outcome import Outcome
 from pipelines.prescale import plan_folder
 from pipelines.report import render_report
@@ -111,7 +113,8 @@ def report_data(run: Run, extra: list[tuple[str, str, str]]) -> ReportData:
         incidents=_since(run, INCIDENTS, start).drop_duplicates("incident_id", keep="last"),
         forecasts=forecasts[forecasts["ts"] >= start],
         capacity=_since(run, CAPACITY, start),
-        backtest=_newest(run, BACKTEST),
+        backtest=_backtest(run, history.keys["workload"]),
+        verdicts=told_verdicts(run),
         skips=_newest(run, SKIPS),
         plan=_plan_rows(run),
         deploys=events.loc[events["event"] == DEPLOY, ["workload", "ts"]],
@@ -134,6 +137,24 @@ def _newest(run: Run, contract: Contract) -> pd.DataFrame:
     except StoreError:
         return pd.DataFrame(columns=contract.schema.names)
     return table
+
+
+def _backtest(run: Run, measured: Iterable[str]) -> pd.DataFrame:
+    """By what the live models were chosen: of every workload its newest training.
+
+    A training of some workloads alone leaves the others as they were; what is no longer measured
+    counts only in the newest.
+    """
+    parts = run.parts(BACKTEST, run.history_start)
+    left, tables = {str(name) for name in measured}, list[pd.DataFrame]()
+    for _, same in groupby(reversed(parts), lambda part: part.split("-", 1)[0]):
+        found = [run.store.read(BACKTEST, part=part).to_pandas() for part in same]
+        table = pd.concat(found, ignore_index=True)
+        tables.append(table[table["workload"].isin(left)] if tables else table)
+        left -= {str(name) for name in table["workload"].unique()}
+        if not left:
+            break
+    return pd.concat(tables, ignore_index=True) if tables else _newest(run, BACKTEST)
 
 
 def _plan_rows(run: Run) -> list[dict[str, Any]]:

@@ -1,107 +1,216 @@
-"""Who is live for which series, and by how much it beats the seasonal-naive bar."""
+"""Who forecasts whom: every model against the bar, and every series with its champion."""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from pipelines.report.data import Row
-from pipelines.report.text import decimal, metric_title
+from models.combination import COMBINATION
+from models.verdict import DEMOTED, DRIFTED
+from pipelines.report.backtests import SERIES, over_origins
+from pipelines.report.data import ReportData, ReportParams, Row, number, records, text
+from pipelines.report.text import metric_title, named, shorten, stamp
+from pipelines.report.words import CONFIDENCE, VERDICTS, glossary
 
-__all__ = ["champions"]
+__all__ = ["found_models"]
 
-_SCORES = ("wape", "mase", "coverage_q90", "peak_coverage_q90")
+_Key = tuple[str, str]
+_UNKNOWN = len(VERDICTS)
+_OPTIONAL = ("solver", "confidence", "verdict")
 
 
-def champions(backtest: pd.DataFrame, naive: str) -> dict[str, Any]:
-    """Backtest scores, averaged over origins.
+def found_models(data: ReportData, params: ReportParams, numbers: dict[str, int]) -> Row:
+    """The models section.
 
-    Returns ``models`` (one row a model: how many series it is live for, medians over series, how
-    often it beats the bar), ``rows`` (one row a series: champion against the bar), and ``live``:
-    (workload, metric) → champion.
+    Returns ``models`` (one row a model, the bar first), ``rows`` (one row a series, those that
+    drifted first, then those that gain least on the bar), ``shown`` (the first of them, as many as
+    the page holds), ``live``: (workload, metric) → champion, and what is said above and below.
     """
-    empty: dict[str, Any] = {"models": [], "rows": [], "live": {}, "naive": naive}
-    if backtest.empty:
-        return empty
-    means = _over_origins(backtest)
-    bar = means["wape"].where(means.index.get_level_values("model") == naive)
-    means["bar"] = bar.groupby(level=["workload", "metric"]).transform("max")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        means["gain"] = np.where(means["bar"] > 0, 1 - means["wape"] / means["bar"], np.nan)
-    live = means[means["champion"]]
-    rows = [
-        _row(str(w), str(m), str(model), scores)
-        for (w, m, model), scores in zip(live.index, live.to_dict("records"), strict=True)
-    ]
-    return empty | {
-        "models": _by_model(means, naive),
+    means = over_origins(data.backtest, params.naive_model)
+    rows = _rows(data, means)
+    for row in rows:
+        row["who"] = named(row["workload"], numbers)
+    live = Counter(row["model"] for row in rows)
+    flagged = Counter(row["verdict"] for row in rows if row["is_flagged"])
+    words = glossary(
+        {row["model"] for row in rows} | set(means.index.unique("model")),
+        {row["confidence"] for row in rows},
+        {row["verdict"] for row in rows},
+    )
+    return {
+        "naive": params.naive_model,
+        "models": _by_model(means, params.naive_model, live),
         "rows": rows,
-        "live": {(r["workload"], r["name"]): r["model"] for r in rows},
+        "shown": rows[: params.series_rows],
+        "live": {(row["workload"], row["name"]): row["model"] for row in rows},
+        "flagged": [(word, flagged[word]) for word in (DEMOTED, DRIFTED) if flagged[word]],
+        "judged_at": _newest(data.verdicts, "evaluated_at"),
+        "outdated": not any(row["verdict_holds"] for row in rows if row["verdict"]),
+        "has": {name: any(row[name] for row in rows) for name in _OPTIONAL},
+        "words": words,
     }
 
 
-def _over_origins(backtest: pd.DataFrame) -> pd.DataFrame:
-    keys = {k: backtest[k].astype(str) for k in ("workload", "metric", "model")}
-    scores = {
-        s: pd.to_numeric(backtest[s], errors="coerce").replace([np.inf, -np.inf], np.nan)
-        for s in _SCORES
-        if s in backtest
-    }
-    flags = backtest.get("champion", pd.Series(False, index=backtest.index))
-    frame = pd.DataFrame(keys | scores).reindex(columns=[*keys, *_SCORES])
-    frame["origins"] = 1
-    frame["champion"] = flags.fillna(False).astype(bool)
-    return frame.groupby(list(keys), sort=True).agg(
-        dict.fromkeys(_SCORES, "mean") | {"origins": "sum", "champion": "max"}
+def _rows(data: ReportData, means: pd.DataFrame) -> list[Row]:
+    """Every series that has a champion or is forecast."""
+    issued, verdicts = _issued(data.forecasts), _verdicts(data.verdicts)
+    live = means[means["champion"]].reset_index("model")
+    keys = [(str(workload), str(metric)) for workload, metric in live.index]
+    champions = dict(zip(keys, live.to_dict("records"), strict=True))
+    solvers = _solvers(means)
+    shown = sorted({*champions, *(key for key, row in issued.items() if row["is_newest"])})
+    rows = [
+        _row(key, champions.get(key, {}), issued.get(key, {}), solvers.get(key, {}))
+        | _verdict(verdicts.get(key, {}))
+        for key in shown
+    ]
+    return sorted(
+        rows, key=lambda r: (r["verdict_sort"] if r["is_flagged"] else _UNKNOWN, *_least(r))
     )
 
 
-def _row(workload: str, metric: str, model: str, scores: dict[Any, Any]) -> Row:
+def _least(row: Row) -> tuple[bool, float]:
+    """Those that gain least first, those that nothing is known of last."""
+    return math.isnan(row["gain_sort"]), row["gain_sort"]
+
+
+def _row(key: _Key, scores: dict[Any, Any], issued: Row, solvers: dict[str, str]) -> Row:
+    champion, serving = str(scores.get("model", "")), text(issued.get("model"))
+    gain = 1 - number(scores.get("wape_ratio"))
+    confidence = text(issued.get("confidence"))
+    figures = {
+        name: number(scores.get(column))
+        for name, column in (
+            ("wape", "wape"),
+            ("bar", "bar_wape"),
+            ("coverage", "coverage_q90"),
+            ("peak_coverage", "peak_coverage_q90"),
+        )
+    }
     return {
-        "workload": workload,
-        "name": metric,
-        "metric": metric_title(metric),
-        "model": model,
-        "wape": _percent(scores["wape"]),
-        "wape_sort": scores["wape"],
-        "bar": _percent(scores["bar"]),
-        "bar_sort": scores["bar"],
-        "gain": _signed(scores["gain"]),
-        "gain_sort": scores["gain"],
-        "mase": decimal(scores["mase"]),
-        "mase_sort": scores["mase"],
-        "coverage": _percent(scores["coverage_q90"]),
-        "peak_coverage": _percent(scores["peak_coverage_q90"]),
-        "origins": int(scores["origins"]),
+        "workload": key[0],
+        "name": key[1],
+        "metric": metric_title(key[1]),
+        "model": champion or serving,
+        "serving": shorten(serving, 60) if champion and serving not in ("", champion) else "",
+        **{name: _percent(value) for name, value in figures.items()},
+        **{f"{name}_sort": value for name, value in figures.items()},
+        "gain": _signed(gain),
+        "gain_sort": gain,
+        "solver": _solver(champion, solvers),
+        "confidence": shorten(confidence, 40),
+        "confidence_sort": list(CONFIDENCE).index(confidence) if confidence in CONFIDENCE else "",
+        "confidence_badge": CONFIDENCE.get(confidence, ("shadow", ""))[0],
+        "confidence_words": CONFIDENCE.get(confidence, ("", ""))[1],
     }
 
 
-def _by_model(means: pd.DataFrame, naive: str) -> list[Row]:
+def _issued(forecasts: pd.DataFrame) -> dict[_Key, Row]:
+    """Series → model and confidence of its newest forecast; ``is_newest``: nothing came later."""
+    columns = [*SERIES, "issued_at", "model", "confidence"]
+    table = forecasts.reindex(columns=columns).dropna(subset=["issued_at"])
+    table = table.drop_duplicates([*SERIES, "issued_at"]).sort_values("issued_at", kind="stable")
+    table = table.drop_duplicates(SERIES, keep="last")
+    last = table["issued_at"].max()
+    return {
+        (str(row["workload"]), str(row["metric"])): row | {"is_newest": row["issued_at"] == last}
+        for row in records(table, *columns)
+    }
+
+
+def _solvers(means: pd.DataFrame) -> dict[_Key, dict[str, str]]:
+    """Series → model → solver, of the models that have several."""
+    out: dict[_Key, dict[str, str]] = {}
+    told = means.loc[means["solver"].ne(""), "solver"]
+    for (workload, metric, model), solver in zip(told.index, told, strict=True):
+        out.setdefault((str(workload), str(metric)), {})[str(model)] = str(solver)
+    return out
+
+
+def _solver(champion: str, solvers: dict[str, str]) -> str:
+    """The champion's solver; of a combination those of its members."""
+    if champion != COMBINATION:
+        return shorten(solvers.get(champion, ""), 60)
+    members = (f"{model}: {told}" for model, told in solvers.items() if told != "none")
+    return shorten(", ".join(members), 120)
+
+
+def _verdicts(verdicts: pd.DataFrame) -> dict[_Key, Row]:
+    """Series → its newest verdict."""
+    columns = [*SERIES, "evaluated_at", "verdict", "reason", "holds"]
+    columns += ["coverage_q90", "peak_coverage_q90"]
+    table = verdicts.reindex(columns=columns).sort_values("evaluated_at", kind="stable")
+    table = table.drop_duplicates(SERIES, keep="last")
+    table = table.assign(holds=table["holds"].ne(False))
+    return {(str(r["workload"]), str(r["metric"])): r for r in records(table, *columns)}
+
+
+def _verdict(found: Row) -> Row:
+    """How its forecasts covered, and what is said of it; a reason that adds nothing is left out."""
+    word, reason = text(found.get("verdict")), text(found.get("reason"))
+    holds = bool(found.get("holds"))
+    badge, meaning = VERDICTS.get(word, ("shadow", ""))
+    came = {k: number(found.get(f"{k}_q90")) for k in ("coverage", "peak_coverage")}
+    return {
+        **{f"came_{name}": _percent(value) for name, value in came.items()},
+        **{f"came_{name}_sort": value for name, value in came.items()},
+        "verdict": shorten(word, 40),
+        "verdict_sort": list(VERDICTS).index(word) if word in VERDICTS else "",
+        "verdict_badge": badge if holds else "shadow",
+        "verdict_reason": "" if reason == meaning else shorten(reason, 240),
+        "verdict_holds": holds,
+        "is_flagged": holds and word in (DEMOTED, DRIFTED),
+    }
+
+
+def _by_model(means: pd.DataFrame, bar: str, live: Counter[str]) -> list[Row]:
     out: list[Row] = []
-    for model, part in means.groupby(level="model", sort=True):
-        compared = part["gain"].dropna()
+    for name, part in means.groupby(level="model", sort=True):
+        model, beside = str(name), part["wape_ratio"].dropna()
+        figures = {
+            "wape": part["wape"].median(),
+            "wape_ratio": beside.median(),
+            "mase": part["mase"].median(),
+            "pinball_ratio": part["pinball_q90_ratio"].median(),
+            "coverage": part["coverage_q90"].median(),
+            "peak_coverage": part["peak_coverage_q90"].median(),
+        }
         out.append(
             {
-                "model": str(model),
-                "is_bar": str(model) == naive,
-                "live": int(part["champion"].sum()),
-                "series": len(part),
-                "wape": _percent(part["wape"].median()),
-                "mase": decimal(part["mase"].median()),
-                "coverage": _percent(part["coverage_q90"].median()),
-                "peak_coverage": _percent(part["peak_coverage_q90"].median()),
-                "wins": f"{int((compared > 0).sum())} of {len(compared)}",
+                "model": model,
+                "is_bar": model == bar,
+                "live": live[model],
+                "series": int(part["wape"].notna().sum()),
+                "wins": int((beside < 1).sum()),
+                "compared": len(beside),
+                **{f"{key}_sort": value for key, value in figures.items()},
+                **{key: _SHOWN.get(key, _percent)(value) for key, value in figures.items()},
             }
         )
-    return sorted(out, key=lambda r: (-r["live"], r["model"]))
+    return sorted(out, key=lambda r: (not r["is_bar"], -r["live"], r["model"]))
+
+
+def _newest(table: pd.DataFrame, column: str) -> Row | None:
+    return stamp(table[column].max()) if column in table and len(table) else None
 
 
 def _percent(share: Any) -> str:
-    return "–" if share is None or not math.isfinite(share) else f"{100 * share:.1f} %"
+    return "–" if not math.isfinite(share) else f"{100 * share:.1f} %"
 
 
-def _signed(share: Any) -> str:
-    return "–" if share is None or not math.isfinite(share) else f"{100 * share:+.0f} %"
+def _signed(share: float) -> str:
+    return "–" if not math.isfinite(share) else f"{100 * share:+.0f} %".replace("-", "−")
+
+
+def _times(ratio: float) -> str:
+    return "–" if not math.isfinite(ratio) else f"{ratio:.2f}×"
+
+
+def _plain(value: float) -> str:
+    return "–" if not math.isfinite(value) else f"{value:.2f}"
+
+
+_SHOWN = {"wape_ratio": _times, "pinball_ratio": _times, "mase": _plain}

@@ -13,7 +13,7 @@ from pipelines.report.charts import points_per_trace
 from pipelines.report.data import Row, number, text, utc, workload_parts
 from pipelines.report.index import Index
 from pipelines.report.lines import sparkline
-from pipelines.report.models import champions
+from pipelines.report.models import found_models
 from pipelines.report.text import decimal, metric_title, named, quantity, shorten, stamp, until
 from pipelines.report.trouble import found_incidents, found_leaks
 
@@ -30,9 +30,7 @@ def view(index: Index) -> dict[str, Any]:
     incidents = found_incidents(index, numbers)
     leaks = found_leaks(index, numbers)
     rises = _rises(index, numbers)
-    models = champions(data.backtest, params.naive_model)
-    for row in models["rows"]:
-        row["who"] = named(row["workload"], numbers)
+    models = found_models(data, params, numbers)
     growing = [k for k in leaks if k["current"]]
     told = {(k["who"]["full"], k["metric"]) for k in growing}
     urgent = [i for i in incidents if i["open"] and _about(i) not in told] + growing

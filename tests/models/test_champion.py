@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,12 @@ from features.panel import Floats, Panel
 from models import bundle, measures
 from models.base import Baselines
 from models.champion import Champions
-from models.champion_fit import ChampionParams, fit_champions
+from models.champion_fit import ChampionParams, fit_champions, newcomers, refitted
 from models.choice import ChoiceParams
 
 START = pd.Timestamp("2026-05-04", tz="UTC")
 HOUR = pd.Timedelta(hours=1)
-PARAMS = ChampionParams()
+PARAMS = ChampionParams(choice=ChoiceParams(margin=0.02))
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def test_what_is_missing_is_named(champions: Champions):
         rest = {k: v for k, v in parts.items() if k != name}
         with pytest.raises(ValueError, match=name):
             Champions.from_baselines(rest)
-    for wrong in ({"margin": 1.0}, {"bar_margin": -0.1}, {"quantile": 0.0}):
+    for wrong in ({"margin": 1.0}, {"quantile": 0.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             ChoiceParams(**wrong)
 
@@ -252,3 +252,32 @@ def test_a_bundle_without_the_workload_forecasts_nothing(champions: Champions, t
     assert values.shape == (5, 0, 3)
     assert len(models) == 0
     assert np.isnan(none.expected(world(35), MODELS)).all()
+
+
+def test_fitting_again_on_the_same_history_changes_nothing(champions: Champions):
+    again = refitted(champions, world(), MODELS)
+    was, now = (c.predict(champions.end, 168, QUANTILES, MODELS)[0] for c in (champions, again))
+    np.testing.assert_array_equal(was, now)
+
+
+def test_fitting_again_knows_what_came_and_keeps_who_is_live(champions: Champions):
+    later = world(33)
+    grown = later.with_values(np.where(np.arange(33 * 24) >= 28 * 24, 2, 1) * later.values)
+    again = refitted(champions, grown, MODELS)
+    assert again.chosen["model"].tolist() == champions.chosen["model"].tolist()
+    assert (again.end, again.trained_until) == (grown.end, champions.end)
+    told, _ = again.predict(grown.end, 24, (0.5,), MODELS)
+    week = grown.values[1, -7 * 24 :][:24]
+    np.testing.assert_allclose(told[0, 1], week, rtol=1e-6)  # its champion repeats last week
+    with pytest.raises(ValueError, match="step"):
+        refitted(champions, replace(grown, step=2 * HOUR), MODELS)
+
+
+def test_newcomers_have_last_week_and_say_so():
+    full = world()
+    rows = np.arange(full.n_series) == 1
+    found = newcomers(full, rows, MODELS[0], PARAMS)
+    assert found.chosen["model"].tolist() == ["seasonal_naive"]
+    assert found.chosen["reason"].tolist() == ["too little history for a backtest"]
+    told, _ = found.predict(full.end, 168, (0.5,), MODELS)
+    np.testing.assert_allclose(told[0, 0], full.values[1, -168:], rtol=1e-6)

@@ -14,11 +14,13 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from features.frames import VERDICTS
 from pipelines import versions
 from pipelines.adapters.tracking import Tracking
 from pipelines.cli import cli
 from pipelines.doctor.state import check_models
 from pipelines.errors import ModelError
+from pipelines.explaining import explain
 from pipelines.run import Run, RunRef
 from pipelines.train import train
 
@@ -53,7 +55,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     config = root / "foretide.yaml"
     tree = {
         "store": {"path": str(root / "store")},
-        "forecast": {"models": ["seasonal_naive", "seasonal_median"]},
+        "forecast": {"models": ["seasonal_naive", "seasonal_median", "seasonal_day", "prophet"]},
         "quality": {"minimum_history_days": 3},
         "shards": {"workers": 1},
     }
@@ -107,7 +109,7 @@ def test_every_version_is_listed_and_one_a_family_is_live(run: Run) -> None:
         ("detector", "1", True),
     ]
     for row in rows:
-        assert row["series"] == 3
+        assert row["series"] == 4
         assert pd.Timestamp(row["as_of"]) == END
     lines = called(run, "list").stdout.splitlines()
     assert len(lines) == 3
@@ -120,21 +122,68 @@ def test_a_workload_is_explained_metric_by_metric(run: Run) -> None:
     metrics = {m["metric"]: m for m in told["metrics"]}
     assert set(metrics) == {"requests_per_second", "error_ratio", "latency_p99_seconds"}
     learned = metrics["requests_per_second"]
-    assert learned["model"] in {"seasonal_naive", "seasonal_median"}
-    assert learned["wape"] == learned["bar_wape"]
+    assert learned["model"] == "combination"
+    assert learned["wape"] <= learned["bar_wape"]
     assert learned["reason"]
     assert learned["band"]
     young = metrics["latency_p99_seconds"]
-    assert young["model"] is None
-    assert "history 1.0 d" in young["reason"]
+    assert young["model"] == "seasonal_naive"
+    assert young["reason"] == "too little history for a backtest"
+    assert not young["band"]
+    assert (learned["confidence"], young["confidence"]) == ("week", "day")
+    assert learned["verdict"] is None
     assert told["forest"]
     text = called(run, "show", WORKLOAD).stdout
     assert all(name in text for name in metrics)
 
 
+def test_a_combination_says_whom_it_listens_to_and_how_they_were_fitted(run: Run) -> None:
+    metrics = {m["metric"]: m for m in explain(run, WORKLOAD)["metrics"]}
+    combined = metrics["requests_per_second"]
+    shares = list(combined["weights"].values())
+    assert {"seasonal_naive", "prophet"} <= set(combined["weights"])
+    assert sum(shares) == pytest.approx(1)
+    assert shares == sorted(shares, reverse=True)
+    assert combined["solvers"] == {"prophet": "exact"}
+    alone = metrics["latency_p99_seconds"]
+    assert (alone["weights"], alone["solvers"]) == ({}, {})
+    first, share = next(iter(combined["weights"].items()))
+    text = called(run, "show", WORKLOAD).stdout
+    assert f"requests_per_second: combines {first} {share:.0%}, " in text
+    assert "requests_per_second: prophet solved: exact" in text
+    assert "latency_p99_seconds: combines" not in text
+
+
+def test_the_newest_verdict_is_told_until_the_workload_is_trained_anew(run: Run) -> None:
+    later = END + pd.Timedelta(days=1)
+    ref = replace(run.ref, as_of=later.isoformat())
+    figures = [f.name for f in VERDICTS.schema if str(f.type) == "double"]
+    row = {"workload": WORKLOAD, "metric": "error_ratio", "model": "combination", "points": 24,
+           "verdict": "drifted", "reason": "off by 30% \x1b[31m", "run_id": "r", "since": later,
+           "evaluated_at": later, "losing_since": pd.NaT} | dict.fromkeys(figures, 0.3)  # fmt: skip
+    for trained_at, holds in ((END, True), (END - pd.Timedelta(days=7), False)):
+        table = pd.DataFrame([row | {"trained_at": trained_at}])
+        table["losing_since"] = pd.to_datetime(table["losing_since"], utc=True)
+        run.store.write(VERDICTS, table, ref.open().part)
+        metrics = {m["metric"]: m["verdict"] for m in explain(ref.open(), WORKLOAD)["metrics"]}
+        assert metrics["error_ratio"] == {
+            "verdict": "drifted",
+            "reason": "off by 30% \x1b[31m",
+            "evaluated_at": later.isoformat(),
+            "since": later.isoformat(),
+            "holds": holds,
+        }
+        assert metrics["requests_per_second"] is None
+        told = called(run, "show", WORKLOAD, "--as-of", later.isoformat()).stdout
+        line = next(x for x in told.splitlines() if x.startswith("error_ratio: drifted"))
+        assert "drifted at 2026-06-16 00:00 UTC: off by 30%" in line
+        assert line.endswith("trained anew since") != holds
+        assert "\x1b" not in told
+
+
 def test_an_unknown_workload_is_one_clear_error(run: Run) -> None:
     with pytest.raises(ModelError, match=r"'c/n/Deployment/chekout' \(did you mean .*checkout"):
-        versions.explain(run, "c/n/Deployment/chekout")
+        explain(run, "c/n/Deployment/chekout")
     assert called(run, "show", "nobody").exit_code == 1
 
 
@@ -232,7 +281,7 @@ def test_a_notebook_gets_forecasts_from_the_registered_model(run: Run) -> None:
     with run.tracking().files(version) as model:
         loaded = mlflow.pyfunc.load_model(str(model))
     told = loaded.predict(pd.DataFrame({"n_steps": [5]}))
-    assert told.groupby(["workload", "metric"]).size().tolist() == [5] * 3
+    assert told.groupby(["workload", "metric"]).size().tolist() == [5] * 4
     assert told["ts"].min() == END
     quantiles = told[["q05", "q50", "q90", "q95", "q99"]].to_numpy()
     assert np.isfinite(quantiles).all()

@@ -239,15 +239,44 @@
     if (table.recut) table.recut();
   };
   const shorten = (list) => {
-    const most = Number(list.dataset.limit), body = $("tbody", list) || list, total = body.children.length;
-    if (total <= most + 2) return;
+    const most = Number(list.dataset.limit), body = $("tbody", list) || list;
+    if (body.children.length <= most + 2) return;
     let all = false;
-    const button = el("button", "showall quiet", "Show all " + total);
+    const button = el("button", "showall quiet");
     button.type = "button";
-    list.recut = () => Array.from(body.children).forEach((child, i) => { child.hidden = !all && i >= most; });
-    button.addEventListener("click", () => { all = !all; button.textContent = all ? "Show fewer" : "Show all " + total; list.recut(); });
+    list.recut = () => {
+      const fit = Array.from(body.children).filter((child) => !child.dataset.out);
+      const long = fit.length > most + 2;
+      Array.from(body.children).forEach((child) => { child.hidden = Boolean(child.dataset.out); });
+      if (long && !all) fit.slice(most).forEach((child) => { child.hidden = true; });
+      button.hidden = !long;
+      button.textContent = all ? "Show fewer" : "Show all " + fit.length;
+    };
+    button.addEventListener("click", () => { all = !all; list.recut(); });
     (list.closest(".scroll") || list).after(button);
     list.recut();
+  };
+  /* A search of its own above a table whose rows have no detail. */
+  const searchable = (box) => {
+    const table = document.getElementById(box.dataset.search), none = document.getElementById("no-" + box.dataset.search);
+    const rows = $$("tbody > tr", table), field = $("input", box);
+    const search = () => {
+      const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+      let fits = 0;
+      rows.forEach((row) => {
+        row.text = row.text || (row.textContent + " " + $(".who", row).title).toLowerCase();
+        const fit = words.every((word) => row.text.includes(word));
+        if (fit) delete row.dataset.out; else row.dataset.out = "1";
+        if (!table.recut) row.hidden = !fit;
+        fits += fit;
+      });
+      if (table.recut) table.recut();
+      $("p", box).textContent = fits === rows.length ? rows.length + " series" : fits + " of " + rows.length + " match";
+      none.hidden = fits > 0;
+    };
+    box.hidden = false;
+    field.addEventListener("input", search);
+    search();
   };
   const filter = () => {
     const words = $("#search").value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -273,6 +302,7 @@
     $$("time").forEach((time) => { time.title = new Date(time.dateTime).toLocaleString(undefined, { dateStyle: "full", timeStyle: "long" }); });
     $$("table.sortable").forEach((table) => $$("thead th button", table).forEach((b) => b.addEventListener("click", () => sort(table, b.closest("th")))));
     $$("[data-limit]").forEach(shorten);
+    $$("[data-search]").forEach(searchable);
     const fleet = $("#fleet");
     if (fleet) {
       $("#filters").hidden = false;
