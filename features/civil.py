@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -28,6 +28,7 @@ __all__ = [
     "local_text",
     "maintenance_mask",
     "special_days",
+    "special_kinds",
     "special_mask",
 ]
 
@@ -102,6 +103,19 @@ def special_mask(
         days = local_days(times, calendar.timezone)
         out[rows] = days.isin(_free_days(calendar, days))
     return out
+
+
+def special_kinds(times: pd.DatetimeIndex, calendar: Calendar) -> NDArray[np.bool_]:
+    """Which steps lie in a public holiday, and which in another special day, bool (2, n_steps).
+
+    All workloads follow the calendar. The two kinds are told apart because a holiday is mostly
+    quiet, and a day that somebody wrote into a configuration mostly busy.
+    """
+    every, public = (
+        special_mask(["*"], times, [replace(calendar, match="*", special_days=days)])[0]
+        for days in (calendar.special_days, ())
+    )
+    return np.stack([public, every & ~public])
 
 
 def special_days(calendar: Calendar, first: date, last: date) -> list[tuple[str, str]]:

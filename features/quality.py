@@ -13,9 +13,10 @@ import pandas as pd
 
 from features.panel import Panel
 
-__all__ = ["QualityParams", "judge"]
+__all__ = ["LARGEST", "QualityParams", "judge"]
 
-_LARGEST = 1e100  # its square, and sums of those, are still numbers; nothing that is measured is so
+LARGEST = 1e100
+"""Nothing that is measured is beyond it; its square, and sums of those, are still numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def judge(panel: Panel, params: QualityParams) -> pd.DataFrame:
     high = np.fmax.reduce(panel.values, axis=1, initial=-np.inf)
     verdict["flat"] = some & (low == high)
     reason = _reasons(verdict, some, params)
-    reason[some & (np.maximum(-low, high) > _LARGEST)] = f"a value is beyond {_LARGEST:g}"
+    reason[some & (np.maximum(-low, high) > LARGEST)] = f"a value is beyond {LARGEST:g}"
     verdict.insert(2, "ok", reason == "")
     verdict.insert(3, "reason", reason.astype("str"))
     return verdict

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -57,16 +56,17 @@ def ask(
         needed = np.r_[shared, alone]
         if not len(needed):
             continue
-        own = _exact(baselines.select(needed))
+        own = baselines.select(needed)
         said = _named(forecasters, name).predict(own, start, n_steps, quantiles)
         out[:, alone] = said[:, len(shared) :]
         if len(shared):
             told[name] = said[:, : len(shared)]
     if told:
-        columns = [together.models.index(name) for name in told]
+        columns = [c for c, name in enumerate(together.models) if name in told]
+        values = [told[together.models[c]] for c in columns]
         weight = together.weights[combined][:, columns]
         order = np.argsort(quantiles)
-        said = [combine([values[q] for values in told.values()], weight) for q in order]
+        said = [combine([member[q] for member in values], weight) for q in order]
         for q, row in zip(order, np.maximum.accumulate(said), strict=True):
             out[q, combined] = row  # rounding may cross by a last digit
     return out
@@ -78,12 +78,3 @@ def _named(forecasters: Sequence[Forecaster], name: str) -> Forecaster:
             return forecaster
     known = ", ".join(f.name for f in forecasters)
     raise ValueError(f"champions need the forecaster {name!r}, got {known or 'none'}")
-
-
-def _exact(baselines: Baselines) -> Baselines:
-    """Arrays that were kept in half the width, as models take them."""
-    wide: dict[str, NDArray[Any]] = {
-        name: array.astype(np.float64) if array.dtype == np.float32 else array
-        for name, array in baselines.arrays.items()
-    }
-    return replace(baselines, arrays=wide)

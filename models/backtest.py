@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,19 +16,13 @@ from numpy.typing import NDArray
 
 from features.frames import BACKTEST
 from features.panel import Floats, Panel
-from models import measures
+from models.backtest_scores import PREDICTED, SCORES, all_scores
 from models.base import Forecaster, Solves
+from models.measures import seasonal_scale
 
 __all__ = ["PREDICTED", "Backtest", "BacktestParams", "Floats32", "rolling_origin"]
 
 Floats32 = NDArray[np.float32]
-
-_SCORES = (
-    "wape", "mase", "pinball_q50", "pinball_q90", "pinball_q99", "coverage_q90",
-    "peak_coverage_q90",
-)  # fmt: skip
-PREDICTED = (0.5, 0.9, 0.99)
-"""Quantiles that models are asked for, the median first."""
 
 _DAY = pd.Timedelta(days=1)
 
@@ -121,7 +114,7 @@ class Backtest:
             "solver": self.solver.ravel(),
             "origin": self.origins[origin],
             "horizon_s": np.full(len(series), horizon_s),
-            **{name: self.scores[i].ravel() for i, name in enumerate(_SCORES)},
+            **{name: self.scores[i].ravel() for i, name in enumerate(SCORES)},
             "points": self.points.ravel(),
         }
         frame = pd.DataFrame(columns).astype(
@@ -131,19 +124,19 @@ class Backtest:
 
     def score(self, column: str) -> Floats:
         """One measure, (n_series, n_models, n_origins)."""
-        return self.scores[_SCORES.index(column)]
+        return self.scores[SCORES.index(column)]
 
     def joined(self, name: str, told: Floats32) -> Backtest:
         """The same with a further model, the last one.
 
         ``told`` is (n_quantiles, n_series, n_origins, n_horizon) at ``PREDICTED``.
         """
-        judged = [
-            _scores(self.actual[:, o], told[:, :, o], self.scale[:, o])
-            for o in range(len(self.origins))
-        ]
-        scores = np.stack(judged, axis=-1) if judged else np.empty((*self.scores.shape[:2], 0))
-        points = measures.points(self.actual.astype(np.float64), told[0].astype(np.float64))
+        scores = np.empty((len(SCORES), *self.scale.shape))
+        points = np.zeros(self.scale.shape, dtype=np.int64)
+        for o in range(len(self.origins)):
+            scores[:, :, o], points[:, o] = all_scores(
+                self.actual[:, o], told[:, :, o], self.scale[:, o]
+            )
         return replace(
             self,
             models=(*self.models, name),
@@ -185,7 +178,7 @@ def rolling_origin(
     actual = np.full(shape, np.nan, dtype=np.float32)
     point = {name: np.full(shape, np.nan, dtype=np.float32) for name in names}
     kept = {n: np.full((len(PREDICTED), *shape), np.nan, np.float32) for n in names if n in keep}
-    scores = np.full((len(_SCORES), panel.n_series, len(names), len(origins)), np.nan)
+    scores = np.full((len(SCORES), panel.n_series, len(names), len(origins)), np.nan)
     points = np.zeros(scores.shape[1:], dtype=np.int64)
     scale = np.full(shape[:2], np.nan)
     solver = np.full(points.shape, "", dtype="U24")
@@ -193,18 +186,17 @@ def rolling_origin(
         train = panel.window(end=origin)
         truth = panel.window(origin, origin + horizon * panel.step).values
         young = _history_steps(train) * panel.step < _days(params.minimum_train_days)
-        scale[:, o] = measures.seasonal_scale(train.values, round(panel.steps_per_day))
+        scale[:, o] = seasonal_scale(train.values, round(panel.steps_per_day))
         actual[:, o] = _narrow(truth)
         for m, forecaster in enumerate(forecasters):
             fitted = forecaster.fit(train)
             told = forecaster.predict(fitted, origin, horizon, PREDICTED)
             solver[:, m, o] = forecaster.solvers(fitted) if isinstance(forecaster, Solves) else ""
-            told = np.where(young[None, :, None], np.nan, told)
+            told = np.where(young[None, :, None], np.nan, told) if young.any() else told
             point[names[m]][:, o] = _narrow(told[0])
             if names[m] in kept:
                 kept[names[m]][:, :, o] = _narrow(told)
-            scores[:, :, m, o] = _scores(truth, told, scale[:, o])
-            points[:, m, o] = measures.points(truth, told[0])
+            scores[:, :, m, o], points[:, m, o] = all_scores(truth, told, scale[:, o])
     return Backtest(
         panel.keys, names, origins, panel.step, actual, point, scores, points, scale, solver, kept
     )
@@ -240,20 +232,3 @@ def _history_steps(train: Panel) -> NDArray[np.intp]:
     """Steps from each series' first sample to the end of the panel; 0 where there is none."""
     there = ~np.isnan(train.values)
     return np.where(there.any(axis=1), train.n_steps - there.argmax(axis=1), 0)
-
-
-def _scores(truth: NDArray[Any], told: NDArray[Any], scale: Floats) -> Floats:
-    """The measures in the order of ``_SCORES``, (n_scores, n_series)."""
-    truth, told = truth.astype(np.float64), told.astype(np.float64)
-    median, q90, q99 = told
-    return np.stack(
-        [
-            measures.wape(truth, median),
-            measures.mase(truth, median, scale),
-            measures.pinball(truth, median, 0.5),
-            measures.pinball(truth, q90, 0.9),
-            measures.pinball(truth, q99, 0.99),
-            measures.coverage(truth, q90),
-            measures.peak_coverage(truth, q90),
-        ]
-    )

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numba import njit
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
@@ -97,15 +98,13 @@ def fit_quantiles(
     step_h, shrinkage_h = _step_h(times), params.shrinkage_h
     edges, levels = _levels(level, params.level_edges)
     bins = (level[None] > edges[:, :, None]).sum(axis=0)
-    inside = there & (bins == np.arange(levels.shape[1])[:, None, None])
-    level_scale = _usual(residual, inside, step_h, shrinkage_h)
+    level_scale = _usual(residual, bins, levels.shape[1], step_h, shrinkage_h)
     unit = _over(residual, _at_level(level_scale, levels, level))
-    hours = times.hour.to_numpy() == np.arange(_HOURS)[:, None, None]
-    hour_scale = _usual(unit, hours, step_h, shrinkage_h)
+    hours, days = times.hour.to_numpy()[None], times.day_of_week.to_numpy()[None]
+    hour_scale = _usual(unit, hours, _HOURS, step_h, shrinkage_h)
     unit = _over(unit, _at_hour(hour_scale, times, step_h))
-    days = times.day_of_week.to_numpy() == np.arange(_DAYS)[:, None, None]
-    day_scale = _usual(unit, days, step_h, shrinkage_h)
-    unit = _over(unit, day_scale[:, times.day_of_week.to_numpy()]).astype(np.float32)
+    day_scale = _usual(unit, days, _DAYS, step_h, shrinkage_h)
+    unit = _over(unit, day_scale[:, days[0]]).astype(np.float32)
     ramp = row_quantiles(level, params.busy).T
     calibrated = there.sum(axis=1) * step_h >= max(params.minimum_h, step_h)
     offsets = _offsets(unit, _busy(level, ramp), step_h, params)
@@ -168,20 +167,31 @@ def _step_h(times: pd.DatetimeIndex) -> float:
 
 
 def _usual(
-    residual: Floats, groups: NDArray[np.bool_], step_h: float, shrinkage_h: float
+    residual: Floats, group: NDArray[np.intp], n_groups: int, step_h: float, shrinkage_h: float
 ) -> Floats:
     """Mean absolute residual of each group of steps, shrunk to that of all, (n_series, n_groups).
 
-    ``groups``: (n_groups, n_series or 1, n).
+    ``group``: (n_series or 1, n), from 0 on.
     """
-    there = np.isfinite(residual)
-    error = np.where(there, np.abs(residual), 0.0)
-    usual = error.sum(axis=1) / np.maximum(there.sum(axis=1), 1)
-    total = np.stack([(error * g).sum(axis=1) for g in groups], axis=1) * step_h
-    hours = np.stack([(there & g).sum(axis=1) for g in groups], axis=1) * step_h
-    weight = hours + shrinkage_h
-    shrunk = _over(total + shrinkage_h * usual[:, None], weight)
-    return np.where(weight > 0, shrunk, usual[:, None])
+    error, count = _by_group(residual, group, n_groups)
+    known = count.sum(axis=1, keepdims=True)
+    usual = error.sum(axis=1, keepdims=True) / np.maximum(known, 1)
+    weight = count * step_h + shrinkage_h
+    shrunk = _over(error * step_h + shrinkage_h * usual, weight)
+    return np.where(weight > 0, shrunk, usual)
+
+
+@njit(cache=True, nogil=True)
+def _by_group(residual: Floats, group: NDArray[np.intp], n_groups: int) -> tuple[Floats, Floats]:
+    """Sum of the absolute residuals and their number, both (n_series, n_groups)."""
+    error, count = np.zeros((len(residual), n_groups)), np.zeros((len(residual), n_groups))
+    for i in range(len(residual)):
+        of = group[min(i, len(group) - 1)]
+        for t in range(residual.shape[1]):
+            if np.isfinite(residual[i, t]):
+                error[i, of[t]] += abs(residual[i, t])
+                count[i, of[t]] += 1.0
+    return error, count
 
 
 def _over(values: Floats, scale: Floats) -> Floats:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from features.civil import Calendar, special_mask
+from features.civil import Calendar, special_kinds
 from features.local_time import wall_lattice, wall_positions
 from features.panel import Floats, Panel
 from models.ask import Together, ask
@@ -46,9 +46,10 @@ class Champions:
         What each of ``combined`` weighs where the combination is champion.
     combined : models
     calibration : baselines
-        Arrays of ``models.calibrate.fit_quantiles``, ``nonnegative``, and ``special`` (n_series,
-        steps_per_day or 0), the last special day; meta has ``end``, where the history ended,
-        ``wall_end``, that on the clock of the wall, ``trained_until``, ``step_s``, ``calendar``.
+        Arrays of ``models.calibrate.fit_quantiles``, ``nonnegative``, and ``special`` (n_series, 2,
+        steps_per_day or 0), the last holiday and the last other special day; meta has ``end``,
+        where the history ended, ``wall_end``, that on the clock of the wall, ``trained_until``,
+        ``step_s``, ``calendar``.
     table : frame
         BACKTEST contract; empty after ``from_baselines``: it is a table of the store.
     outlook : float32, (n_series, n_predicted), or nothing after ``from_baselines``
@@ -201,7 +202,7 @@ class Champions:
             if name not in baselines:
                 raise ValueError(f"champions: {name!r} is missing; got {', '.join(baselines)}")
         who = baselines["champion"]
-        if "combined" not in who.meta:
+        if "combined" not in who.meta or baselines["calibration"].arrays["special"].ndim < 3:
             raise ValueError("champions: trained by an older release; run `foretide train` again")
         models = [name for name in who.meta["models"] if name != COMBINATION]
         missing = [name for name in models if name not in baselines]
@@ -237,12 +238,14 @@ class Champions:
             values = np.where(calibrated[:, None], values, own)
         floor = np.where(nonnegative, 0.0, -np.inf)[:, None]
         values = np.maximum(values, floor, out=values)
-        local = replace(self.calendar, match="*", timezone="UTC")
-        special = special_mask(["*"], times, [local])[0]
-        profile = arrays["special"]
-        if not special.any() or not profile.shape[1]:
+        if not arrays["special"].shape[2]:
             return values
-        return apply_special(values, point, profile, times, special, self.step, nonnegative)
+        for kind, special in enumerate(
+            special_kinds(times, replace(self.calendar, timezone="UTC"))
+        ):
+            profile = arrays["special"][:, kind]
+            values = apply_special(values, point, profile, times, special, self.step, nonnegative)
+        return values
 
     def _ask(
         self,

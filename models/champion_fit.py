@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from features.civil import Calendar, maintenance_mask, special_mask
+from features.civil import Calendar, maintenance_mask, special_kinds, special_mask
 from features.local_time import to_wall
 from features.panel import Panel
 from models.backtest import Backtest, BacktestParams, Floats32, rolling_origin
@@ -74,7 +74,7 @@ def fit_champions(
     chosen = choose(backtest, params.choice)
     model = chosen["model"].to_numpy(dtype=str)
     needed = {BARS[0], *model, *(combined if (model == COMBINATION).any() else ())}
-    members = {f.name: _slim(f.fit(wall)) for f in forecasters if f.name in needed}
+    members = {f.name: f.fit(wall) for f in forecasters if f.name in needed}
     table = backtest.table
     table["champion"] = table["model"].to_numpy() == np.repeat(
         model, len(table) // max(panel.n_series, 1)
@@ -98,7 +98,7 @@ def newcomers(
     wall = to_wall(without_unusual(panel, calendar), calendar.timezone)
     few = wall.select(rows)
     nothing = rolling_origin(few, [bar], BacktestParams(origins=0))
-    members = {bar.name: _slim(bar.fit(wall).select(rows))}
+    members = {bar.name: bar.fit(wall).select(rows)}
     chosen = choose(nothing, params.choice)
     calibration = _calibration(panel.select(rows), few, nothing, chosen, params, calendar)[0]
     return Champions(members, chosen, np.empty((few.n_series, 0)), (), calibration, nothing.table)
@@ -123,7 +123,7 @@ def refitted(champions: Champions, panel: Panel, forecasters: Sequence[Forecaste
     seen = replace(panel, keys=champions.keys.reset_index(drop=True), values=values)
     calendar = champions.calendar
     wall = to_wall(without_unusual(seen, calendar), calendar.timezone)
-    members = {f.name: _slim(f.fit(wall)) for f in forecasters if f.name in champions.members}
+    members = {f.name: f.fit(wall) for f in forecasters if f.name in champions.members}
     old = champions.calibration
     never_below = np.fmin.reduce(values, axis=1, initial=np.inf) >= 0
     arrays = {
@@ -185,18 +185,11 @@ def _outlook(backtest: Backtest, model: NDArray[np.str_]) -> Floats32:
 
 
 def _last_special(panel: Panel, calendar: Calendar) -> NDArray[np.float64]:
-    """What the last special day was like, by local time of day, (n_series, steps_per_day or 0)."""
+    """What the last holiday and the last other special day were like, by local time of day,
+    (n_series, 2, steps_per_day or 0)."""
     wall = to_wall(panel, calendar.timezone)
-    local = replace(calendar, match="*", timezone="UTC", maintenance=())
-    special = special_mask(["*"], wall.times, [local])[0]
-    if not special.any():
-        return np.empty((panel.n_series, 0))
-    return last_special(wall.values, wall.times, special, wall.step)
-
-
-def _slim(baselines: Baselines) -> Baselines:
-    """Templates in half the width: they are most of a bundle, and seven digits are plenty."""
-    template = baselines.arrays.get("template")
-    if template is None or np.nanmax(np.abs(template), initial=0.0) > np.finfo(np.float32).max:
-        return baselines
-    return replace(baselines, arrays={**baselines.arrays, "template": template.astype(np.float32)})
+    kinds = special_kinds(wall.times, replace(calendar, timezone="UTC", maintenance=()))
+    if not kinds.any():
+        return np.empty((panel.n_series, 2, 0))
+    told = [last_special(wall.values, wall.times, special, wall.step) for special in kinds]
+    return np.stack(told, axis=1)

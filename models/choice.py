@@ -8,21 +8,23 @@ Three or four origins say little about one series, so a choice by them alone is 
 traces, picking the best single model, or the bar wherever it was a little better, lost what the
 combination gains. Therefore the combination, which listens to the bar too, is the first choice. The
 bar, or another single model, takes a series from it only where it was better by the margin at
-*every* origin, of which there must be two.
+*every* origin, of which there must be two for any but the bar.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numba import njit
 from numpy.typing import NDArray
 
 from features.panel import Floats
 from models.backtest import Backtest
 from models.combination import COMBINATION
-from models.measures import pinball, row_quantiles
+from models.selection import finite_into, quantile
 
 __all__ = ["BARS", "FIGURES", "REASONS", "ChoiceParams", "choose"]
 
@@ -36,8 +38,6 @@ _COMBINED = "no model was better at every origin"
 REASONS = (_NO_BACKTEST, _BAR, _BEATEN, _COMBINED)
 FIGURES = ("loss", "bar_loss", "wape", "naive_wape", "origins")
 """Columns of the choice that hold numbers."""
-
-_BLOCK = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ def choose(backtest: Backtest, params: ChoiceParams) -> pd.DataFrame:
     return pd.concat([keys, words], axis=1).assign(**figures)
 
 
-def calibrated_loss(backtest: Backtest, quantile: float) -> Floats:
+def calibrated_loss(backtest: Backtest, probability: float) -> Floats:
     """Mean of the pinball losses at the median and at a quantile, (n_series, n_models, n_origins).
 
     The quantile is the median plus that quantile of the model's residuals at the other origins.
@@ -104,17 +104,35 @@ def calibrated_loss(backtest: Backtest, quantile: float) -> Floats:
     n_origins = len(backtest.origins)
     if n_origins < 2:
         return median
-    out = np.full(median.shape, np.nan)
-    for m, name in enumerate(backtest.models):
-        for at in range(0, len(backtest.keys), _BLOCK):
-            part = slice(at, at + _BLOCK)
-            actual, point = backtest.actual[part], backtest.point[name][part]
-            residual = actual.astype(np.float64) - point
-            for o in range(n_origins):
-                others = np.delete(residual, o, axis=1).reshape(len(residual), -1)
-                offset = row_quantiles(others, [quantile])[0]
-                out[part, m, o] = pinball(residual[:, o], offset[:, None], quantile)
-    return (median + out) / 2
+    points = [backtest.point[name] for name in backtest.models]
+    every = [_quantile_loss(backtest.actual, point, probability) for point in points]
+    return (median + np.stack(every, axis=1)) / 2
+
+
+@njit(cache=True, nogil=True)
+def _quantile_loss(actual: Any, point: Any, probability: float) -> Floats:
+    """Pinball loss of a point forecast plus that quantile of its residuals at the other origins,
+    (n_series, n_origins)."""
+    n_series, n_origins, n_steps = actual.shape
+    out = np.full((n_series, n_origins), np.nan)
+    residual = np.empty((n_origins, n_steps))
+    others, spare = np.empty(n_origins * n_steps), np.empty(n_origins * n_steps)
+    for i in range(n_series):
+        for o in range(n_origins):
+            residual[o] = actual[i, o].astype(np.float64) - point[i, o]
+        for o in range(n_origins):
+            known = 0
+            for other in range(n_origins):
+                known = finite_into(others, residual[other], known) if other != o else known
+            offset = quantile(others, spare, 0, known, probability)
+            loss, n = 0.0, 0
+            for t in range(n_steps):
+                error = residual[o, t] - offset
+                if np.isfinite(error):
+                    loss += max(probability * error, (probability - 1) * error)
+                    n += 1
+            out[i, o] = loss / n if n else np.nan
+    return out
 
 
 def _winner(
@@ -129,15 +147,15 @@ def _winner(
     rows = np.arange(len(total))
     best = total.argmin(axis=1)
     is_bar = np.isin(names, BARS)
+    beats_bar = total[rows, best] < (1 - params.margin) * total[rows, bar]
+    winner = np.where(beats_bar & ~is_bar[best], best, bar)
     combined = np.flatnonzero(names == COMBINATION)
-    if not len(combined):
-        beats_bar = total[rows, best] < (1 - params.margin) * total[rows, bar]
-        winner = np.where(beats_bar & ~is_bar[best], best, bar)
-        return winner, np.where(is_bar[winner], _BAR, _BEATEN)
-    held = np.full(len(total), combined[0])
-    better = loss[rows, best] < (1 - params.margin) * loss[rows, held]
-    everywhere = (better | ~asked).all(axis=1) & (asked.sum(axis=1) > 1)
-    winner = np.where(everywhere | ~np.isfinite(total[rows, held]), best, held)
+    if len(combined):
+        held = np.full(len(total), combined[0])
+        better = loss[rows, best] < (1 - params.margin) * loss[rows, held]
+        everywhere = (better | ~asked).all(axis=1) & (is_bar[best] | (asked.sum(axis=1) > 1))
+        holds = np.isfinite(total[rows, held])
+        winner = np.where(holds, np.where(everywhere, best, held), winner)
     beaten = total[rows, winner] < total[rows, bar]
     reason = np.select([is_bar[winner], beaten], [_BAR, _BEATEN], _COMBINED)
     return winner, reason

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -67,8 +68,7 @@ def combine(told: Sequence[NDArray[np.floating]], weight: Floats) -> Floats:
     float64, (n_series, n_steps)
         NaN where no member with a weight has a number.
     """
-    values = np.stack([np.asarray(t, dtype=np.float64) for t in told], axis=1)
-    return _weighted_median(np.ascontiguousarray(values), np.ascontiguousarray(weight))
+    return _weighted_median(np.stack(told, axis=1), np.ascontiguousarray(weight))
 
 
 def weights(loss: Floats, power: float) -> Floats:
@@ -124,7 +124,7 @@ def _mean(loss: Floats) -> Floats:
 
 
 @njit(cache=True, nogil=True)
-def _weighted_median(values: Floats, weight: Floats) -> Floats:
+def _weighted_median(values: Any, weight: Floats) -> Floats:
     n, members, steps = values.shape
     out = np.full((n, steps), np.nan)
     value, share = np.empty(members), np.empty(members)
@@ -132,7 +132,7 @@ def _weighted_median(values: Floats, weight: Floats) -> Floats:
         for t in range(steps):
             count, total = 0, 0.0
             for m in range(members):
-                v, w = values[i, m, t], weight[i, m]
+                v, w = np.float64(values[i, m, t]), weight[i, m]
                 if w <= 0.0 or not np.isfinite(v):
                     continue
                 at = count

@@ -49,6 +49,8 @@ class DriftParams:
 
     margin: float = 0.25
     """Share by which the error must exceed that of the backtest to be drift."""
+    minimum_error: float = 0.05
+    """Share of the load: a smaller error is no drift, however exact the backtest was."""
     demotion_margin: float = 0.05
     """Share by which the error must exceed that of last week's values to lose against them."""
     persistence_h: float = 20.0
@@ -70,7 +72,7 @@ class DriftParams:
 
     def __post_init__(self) -> None:
         """Refuse what everybody or nobody passes."""
-        for key in ("margin", "demotion_margin", "persistence_h"):
+        for key in ("margin", "minimum_error", "demotion_margin", "persistence_h"):
             if not 0 <= getattr(self, key) < np.inf:
                 raise ValueError(f"{key} must be 0 or more, got {getattr(self, key)!r}")
         for key in ("minimum_h", "correlation_h"):

@@ -15,13 +15,16 @@ from numba import njit
 from numpy.typing import NDArray
 
 from features.panel import Floats
+from models.forest_steps import step_totals
+from models.selection import finite_into, nth
 
-__all__ = ["grow_forests", "occlude", "prepare", "raw_scores"]
+__all__ = ["grow_forests", "lower_medians", "occlude", "prepare", "raw_scores"]
 
 _EULER = 0.5772156649015329
 _FAR = 1e30
 _EMPTY = -1
 _BLOCK = 256
+_MANY = 2048  # rows from which on a function of one signal is worth being drawn up
 
 
 @njit(cache=True, nogil=True)
@@ -34,7 +37,7 @@ def prepare(values: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     median = np.zeros((n_workloads, n_signals))
     spread = np.ones((n_workloads, n_signals))
     used = np.zeros((n_workloads, n_signals), dtype=np.bool_)
-    column = np.empty(n_steps)
+    column, spare = np.empty(n_steps), np.empty(n_steps)
     for w in range(n_workloads):
         for s in range(n_signals):
             n = 0
@@ -43,10 +46,10 @@ def prepare(values: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
                     column[n] = values[w, t, s]
                     n += 1
             if n:
-                ordered = np.sort(column[:n])
-                median[w, s] = ordered[n // 2]
-                width = ordered[n - 1] - ordered[0]
-                if width > 1e-12 * max(abs(ordered[0]), abs(ordered[n - 1])):
+                median[w, s] = nth(column, spare, 0, n, n // 2)
+                low, high = column[:n].min(), column[:n].max()
+                width = high - low
+                if width > 1e-12 * max(abs(low), abs(high)):
                     spread[w, s], used[w, s] = width, True
     return median, spread, used
 
@@ -116,15 +119,16 @@ def grow_forests(
                 j = i + _below(state, len(pool) - i)
                 pool[i], pool[j] = pool[j], pool[i]
             tree = (feature[w, k], threshold[w, k], path[w, k])
-            _grow(x, pool[:n].copy(), usable.copy(), state, (depth, deepest), tree)
+            _grow(x[pool[:n]], usable.copy(), state, (depth, deepest), tree)
     return feature, threshold, path, rows
 
 
 @njit(cache=True, nogil=True)
-def _grow(x: Any, sample: Any, usable: Any, state: Any, depths: Any, tree: Any) -> None:
-    """Grow one tree into ``tree``, level by level; ``sample`` is sorted into the nodes'
-    segments."""
+def _grow(x: Any, usable: Any, state: Any, depths: Any, tree: Any) -> None:
+    """Grow one tree from all rows of ``x`` into ``tree``, level by level; their numbers are sorted
+    into the nodes' segments."""
     depth, deepest = depths
+    sample = np.arange(len(x))
     feature, threshold, path = tree
     inner = len(feature)
     begin = np.full(2 * inner + 1, _EMPTY)
@@ -158,7 +162,8 @@ def _split(x: Any, part: Any, usable: Any, state: Any) -> tuple[int, Any]:
         s = usable[i]
         low = high = x[part[0], s]
         for row in part:
-            low, high = min(low, x[row, s]), max(high, x[row, s])
+            v = x[row, s]
+            low, high = v if v < low else low, v if v > high else high
         if high > low:
             cut = np.float32(low + _uniform(state) * (np.float64(high) - low))
             return s, (cut if low <= cut < high else low)
@@ -170,9 +175,9 @@ def _partition(x: Any, part: Any, s: int, cut: float) -> int:
     """Sort the rows of a node in place: at or below the cut first; returns how many those are."""
     n = 0
     for i in range(len(part)):
-        if x[part[i], s] <= cut:
-            part[i], part[n] = part[n], part[i]
-            n += 1
+        row = part[i]
+        part[i], part[n] = part[n], row  # also where it need not: a branch would cost more
+        n += x[row, s] <= cut
     return n
 
 
@@ -190,8 +195,24 @@ def raw_scores(values: Floats, prepared: Any, forest: Any, subsample: int) -> Fl
         if n < 2:
             continue
         x, known = _standard(values[w], median[w], spread[w], used[w])
-        raw = _raw(x, feature[w], threshold[w], path[w], n)
+        if np.sum(used[w]) == 1 and len(x) >= _MANY:
+            signal = x[:, np.argmax(used[w])]
+            raw = _of_totals(step_totals(signal, threshold[w], path[w]), len(feature[w]), n)
+        else:
+            raw = _raw(x, feature[w], threshold[w], path[w], n)
         out[w] = np.where(known, raw, np.nan)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def lower_medians(raw: Floats) -> Floats:
+    """The lower of the middle values of each row, (n_workloads,); NaN without any."""
+    out = np.full(len(raw), np.nan)
+    row, spare = np.empty(raw.shape[1]), np.empty(raw.shape[1])
+    for w in range(len(raw)):
+        n = finite_into(row, raw[w], 0)
+        if n:
+            out[w] = nth(row, spare, 0, n, (n - 1) // 2)
     return out
 
 
@@ -216,7 +237,13 @@ def _raw(x: Any, feature: Any, threshold: Any, path: Any, n: int) -> Floats:
                     node[t] = np.uint32(2) * i + np.uint32(1) + np.uint32(right)
             for t in range(block):
                 total[first + t] += p[node[t] - np.uint32(inner)]
-    return 2.0 ** (-total / len(feature) / _average_path(n))
+    return _of_totals(total, len(feature), n)
+
+
+@njit(cache=True, nogil=True)
+def _of_totals(total: Floats, n_trees: int, n: int) -> Floats:
+    """Scores of summed path lengths."""
+    return 2.0 ** (-total / n_trees / _average_path(n))
 
 
 @njit(cache=True, nogil=True)

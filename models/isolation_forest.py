@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from features.panel import Floats
 from features.signals import Signals
 from models.base import Baselines
-from models.forest_kernels import grow_forests, occlude, prepare, raw_scores
+from models.forest_kernels import grow_forests, lower_medians, occlude, prepare, raw_scores
 from models.tail import tail_thresholds
 
 __all__ = ["ForestScores", "IsolationForest", "IsolationForestParams"]
@@ -159,8 +159,7 @@ class IsolationForest:
         """The raw scores that are 0 and 1 on the contract's scale, (n_workloads,); NaN without
         rows."""
         known = (~np.isnan(raw)).sum(axis=1)
-        middle = np.maximum(known - 1, 0)[:, None] // 2
-        normal = np.take_along_axis(np.sort(raw, axis=1), middle, axis=1)[:, 0]
+        normal = lower_medians(raw)
         events = np.maximum(self.params.alerts_per_month * known * (step / _MONTH), _TINY)
         quiet = max(int(_QUIET / step), 1)
         limit = tail_thresholds(raw, events, self.params.persistence_steps, quiet)

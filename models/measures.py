@@ -9,14 +9,20 @@ Sources: Hyndman & Koehler 2006 (MASE); Kolassa & Schütz 2007 (WAPE); Koenker &
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
 from features.panel import Floats
+from models.selection import finite_into, nth, quantile
 
 __all__ = [
+    "PEAK_SHARE",
     "busiest",
     "coverage",
+    "least_of_largest",
     "mase",
     "peak_coverage",
     "pinball",
@@ -26,7 +32,8 @@ __all__ = [
     "wape",
 ]
 
-_PEAK_SHARE = 0.1
+PEAK_SHARE = 0.1
+"""Of the steps are the busiest."""
 
 
 def points(actual: Floats, predicted: Floats) -> NDArray[np.int64]:
@@ -58,7 +65,7 @@ def coverage(actual: Floats, upper: Floats) -> Floats:
     return _ratio(((actual <= upper) & there).sum(axis=-1), there.sum(axis=-1))
 
 
-def peak_coverage(actual: Floats, upper: Floats, share: float = _PEAK_SHARE) -> Floats:
+def peak_coverage(actual: Floats, upper: Floats, share: float = PEAK_SHARE) -> Floats:
     """Share of the busiest steps at or below ``upper``, (...).
 
     The busiest are the ``share`` of the comparable steps with the largest actual values, rounded
@@ -68,14 +75,13 @@ def peak_coverage(actual: Floats, upper: Floats, share: float = _PEAK_SHARE) -> 
     return coverage(np.where(busiest(comparable, share), actual, np.nan), upper)
 
 
-def busiest(actual: NDArray[np.floating], share: float = _PEAK_SHARE) -> NDArray[np.bool_]:
+def busiest(actual: NDArray[np.floating], share: float = PEAK_SHARE) -> NDArray[np.bool_]:
     """The ``share`` of the finite values that are largest, rounded up, ties included, (..., n)."""
     if not actual.shape[-1]:
         return np.zeros(actual.shape, dtype=np.bool_)
-    finite = np.where(np.isfinite(actual), actual, np.nan)
-    count = np.isfinite(finite).sum(axis=-1, keepdims=True)
-    at = np.maximum(count - np.maximum(np.ceil(share * count - 1e-9), 1).astype(np.intp), 0)
-    return finite >= np.take_along_axis(np.sort(finite, axis=-1), at, axis=-1)
+    rows = np.ascontiguousarray(actual, dtype=np.float64).reshape(-1, actual.shape[-1])
+    least = _least_busy(rows, share).reshape(*actual.shape[:-1], 1)
+    return np.isfinite(actual) & (actual >= least)
 
 
 def seasonal_scale(train: Floats, steps_per_day: int) -> Floats:
@@ -95,20 +101,44 @@ def row_quantiles(values: NDArray[np.floating], probability: ArrayLike) -> Float
     """Quantiles of each row's finite values by linear interpolation, (k, n_rows).
 
     ``probability`` is (k,) for all rows, or (k, n_rows). NaN where a row has no finite value.
-    numpy's own ``nanquantile`` walks row by row; this sorts once.
+    numpy's own ``nanquantile`` sorts, row by row.
     """
     p = np.asarray(probability, dtype=np.float64)
     p = np.broadcast_to(p if p.ndim == 2 else p[:, None], (p.shape[0], values.shape[0]))
-    if not values.shape[1]:
-        return np.full(p.shape, np.nan)
-    ordered = np.sort(np.where(np.isfinite(values), values, np.nan), axis=1)
-    last = np.maximum(np.isfinite(ordered).sum(axis=1) - 1, 0)
-    at = np.clip(p, 0, 1) * last
-    below = np.floor(at).astype(np.intp)
-    rows = np.arange(values.shape[0])
-    lower = ordered[rows, below].astype(np.float64)
-    upper = ordered[rows, np.minimum(below + 1, last)].astype(np.float64)
-    return lower + (at - below) * (upper - lower)
+    return _row_quantiles(np.require(values, None, ["C", "W"]), np.array(p))
+
+
+@njit(cache=True, nogil=True)
+def _row_quantiles(values: Any, probability: Floats) -> Floats:
+    out = np.empty(probability.shape)
+    row, spare = np.empty(values.shape[1]), np.empty(values.shape[1])
+    for i in range(len(values)):
+        n = finite_into(row, values[i], 0)
+        first, before = 0, np.inf
+        for j in range(len(probability)):
+            p = probability[j, i]
+            out[j, i] = quantile(row, spare, first if p >= before else 0, n, p)
+            first, before = int(min(max(p, 0.0), 1.0) * max(n - 1, 0)), p
+    return out
+
+
+@njit(cache=True, nogil=True)
+def least_of_largest(values: Floats, spare: Floats, n: int, share: float) -> float:
+    """The smallest of the ``share`` of ``values[:n]`` that is largest, rounded up."""
+    many = max(int(np.ceil(share * n - 1e-9)), 1)
+    return nth(values, spare, 0, n, max(n - many, 0))
+
+
+@njit(cache=True, nogil=True)
+def _least_busy(actual: Floats, share: float) -> Floats:
+    """The smallest of the busiest values of each row, (n_rows,); NaN without values."""
+    out = np.full(len(actual), np.nan)
+    row, spare = np.empty(actual.shape[1]), np.empty(actual.shape[1])
+    for i in range(len(actual)):
+        n = finite_into(row, actual[i], 0)
+        if n:
+            out[i] = least_of_largest(row, spare, n, share)
+    return out
 
 
 def _sum(values: Floats, there: NDArray[np.bool_]) -> Floats:

@@ -25,7 +25,14 @@ from scipy.special import ndtri
 
 from features.panel import Floats, Panel
 from models.base import Baselines
-from models.prophet_design import Survey, Totals, normal_equations, running_totals, survey
+from models.prophet_design import (
+    NormalEquations,
+    Survey,
+    Totals,
+    normal_equations,
+    running_totals,
+    survey,
+)
 from models.prophet_events import SpecialDays, from_meta, to_meta
 from models.prophet_product import product_mode
 from models.prophet_setup import (
@@ -103,8 +110,10 @@ class Prophet:
             totals = running_totals(columns(self.params, self.special, epoch_s))
             for at in range(0, len(rows), _BLOCK):
                 block = rows[at : at + _BLOCK]
+                together = block[-1] - block[0] + 1 == len(block)
+                part = slice(block[0], block[-1] + 1) if together else block  # a view, not a copy
                 learned = self._learn(
-                    panel.values[block], found.select(block), arrays["scale"][block], totals, step_s
+                    panel.values[part], found.select(block), arrays["scale"][block], totals, step_s
                 )
                 for name, array in learned.items():
                     arrays[name][block] = array
@@ -121,7 +130,8 @@ class Prophet:
         self, values: Floats, of: Survey, scale: Floats, totals: Totals, step_s: float
     ) -> dict[str, NDArray[Any]]:
         ranks = changepoint_ranks(of, self.params)
-        gram, zty, yy, cuts = normal_equations(values, of, scale, ranks, totals)
+        normal = normal_equations(values, of, scale, ranks, totals)
+        zty, cuts = normal.zty, normal.cuts
         flat = self.params.growth == "flat"
         n_columns = totals.features.shape[1]
         used = np.ones((len(values), zty.shape[1]), dtype=np.bool_)
@@ -129,13 +139,15 @@ class Prophet:
             used[off, 2 + part.start : 2 + part.stop] = False
         if flat:
             used[:, 1] = used[:, 2 + n_columns :] = False
-        _switch_off(gram, zty, used)
+        _switch_off(normal, used)
         priors = (
             precision(self.params, self.special),
             1 / self.params.changepoint_prior_scale,
             SIGMA_SCALE,
         )
-        w, sigma, rounds = posterior_mode(gram, zty, yy, of.count, *priors)
+        w, sigma, rounds = posterior_mode(
+            normal.gram, normal.whose, zty, normal.yy, of.count, *priors
+        )
         status = np.full(len(values), FITTED)
         multiplicative = np.zeros(len(values), dtype=np.bool_)
         if self.params.seasonality_mode == "multiplicative":
@@ -232,13 +244,14 @@ def solver_names(baselines: Baselines) -> NDArray[np.str_]:
     )
 
 
-def _switch_off(gram: Floats, zty: Floats, used: NDArray[np.bool_]) -> None:
-    """Zero the columns that a series does not have."""
+def _switch_off(normal: NormalEquations, used: NDArray[np.bool_]) -> None:
+    """Zero the columns that a series does not have: the same ones for all that share ``ZᵀZ``."""
     rows = np.flatnonzero(~used.all(axis=1))
     if len(rows):
-        mask = used[rows]
-        gram[rows] *= mask[:, :, None] & mask[:, None, :]
-        zty[rows] *= mask
+        normal.zty[rows] *= used[rows]
+        grids, owners = np.unique(normal.whose[rows], return_index=True)
+        mask = used[rows][owners]
+        normal.gram[grids] *= mask[:, :, None] & mask[:, None, :]
 
 
 def _multiplicative(baselines: Baselines) -> NDArray[np.bool_]:

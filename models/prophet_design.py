@@ -20,20 +20,21 @@ from numba import njit
 from numpy.typing import NDArray
 
 from features.panel import Floats
+from models.prophet_sums import before, equations
 
 __all__ = [
+    "NormalEquations",
     "Survey",
     "Totals",
-    "assemble",
     "fourier",
     "normal_equations",
     "running_totals",
-    "sum_from_cuts",
     "survey",
 ]
 
 _DAY_S = 86_400.0
-_SHORT_RUN = 64  # below it rows are added one by one: differences of long totals would cost digits
+_TOP = np.int64(2**63 - 1)
+_USUAL = (1e-100, 1e100)  # of a largest value: one over it and sums of it are numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,19 @@ class Totals:
     pairs: Floats
 
 
+@dataclass(frozen=True, slots=True)
+class NormalEquations:
+    """``gram`` ``ZᵀZ``, (n_grids, p, p), one for all series on the same part of the grid; ``whose``
+    of them is each series', (n_series,); ``zty`` ``Zᵀy``, (n_series, p); ``yy`` ``yᵀy``,
+    (n_series,); ``cuts`` grid positions of the changepoints, (n_series, n_changepoints)."""
+
+    gram: Floats
+    whose: NDArray[np.int64]
+    zty: Floats
+    yy: Floats
+    cuts: NDArray[np.int64]
+
+
 def fourier(epoch_s: Floats, weekly_order: int, daily_order: int) -> Floats:
     """Prophet's seasonal columns at absolute times: (n_times, 2 × (weekly_order + daily_order)).
 
@@ -79,25 +93,28 @@ def fourier(epoch_s: Floats, weekly_order: int, daily_order: int) -> Floats:
 
 def running_totals(features: Floats) -> Totals:
     """Running totals of features, (n_steps, n_features), on the grid."""
-    position = np.arange(len(features), dtype=np.float64)[:, None]
-    upper = np.triu_indices(features.shape[1])
-    return Totals(
-        np.ascontiguousarray(features),
-        _before(features),
-        _before(position * features),
-        _before(features[:, upper[0]] * features[:, upper[1]]),
-    )
+    features = np.ascontiguousarray(features)
+    return Totals(features, *before(features))
 
 
 def survey(values: Floats) -> Survey:
     """Survey ``values``, (n_series, n_steps); what is not finite is missing."""
-    return Survey(*_survey(values))
+    n, steps = values.shape
+    order = _extremes(values.view(np.int64))
+    ends = (order ^ ((order >> 63) & _TOP)).view(np.float64)
+    numbers = (np.full(n, number) for number in (steps, 0, steps - 1, min(steps, 2) - 1))
+    count, first, last, gap = numbers
+    whole = Survey(count, first, last, gap, ends[:, 0], ends[:, 1])
+    rows = np.flatnonzero(~np.isfinite(ends).all(axis=1))
+    for name, part in zip(Survey.__slots__, _survey(values, rows), strict=True):
+        getattr(whole, name)[rows] = part
+    return whole
 
 
 def normal_equations(
     values: Floats, of: Survey, scale: Floats, ranks: NDArray[np.int64], totals: Totals
-) -> tuple[Floats, Floats, Floats, NDArray[np.int64]]:
-    """``ZᵀZ``, ``Zᵀy``, ``yᵀy`` of ``y = values / scale``, and where the changepoints are.
+) -> NormalEquations:
+    """The normal equations of ``y = values / scale``.
 
     Parameters
     ----------
@@ -106,37 +123,54 @@ def normal_equations(
     ranks : (n_series, n_changepoints)
         Rank of each changepoint among the series' values, growing; a rank beyond the last is no
         changepoint.
-
-    Returns
-    -------
-    (n_series, p, p), (n_series, p), (n_series,), (n_series, n_changepoints)
     """
-    n_features, n_hinges = totals.features.shape[1], ranks.shape[1]
-    p = 2 + n_features + n_hinges
-    gram, zty = np.zeros((len(values), p, p)), np.zeros((len(values), p))
-    yy, at = np.zeros(len(values)), np.zeros(ranks.shape, dtype=np.int64)
-    y = np.zeros(values.shape)
-    _equations(
-        values, scale, of.first, of.last, ranks, totals.features, totals.once, totals.ramp,
-        totals.pairs, y, gram, zty, yy, at,
+    features, (n, n_hinges) = totals.features, ranks.shape
+    p = 2 + features.shape[1] + n_hinges
+    gram, zty = np.zeros((n, p, p)), np.zeros((n, p))
+    yy, cuts = np.zeros(n), np.zeros(ranks.shape, dtype=np.int64)
+    even = (of.count == of.last + 1 - of.first) & (scale > _USUAL[0]) & (scale < _USUAL[1])
+    ready = even & (of.count == values.shape[1])
+    filled = np.where(ready, -1, np.cumsum(~ready) - 1)
+    y = np.zeros((int(np.sum(~ready)), values.shape[1]))
+    whose, n_grams = equations(
+        values, scale, of.first, of.last, even, ranks,
+        (features, totals.once, totals.ramp, totals.pairs), filled, y, gram, zty, yy, cuts,
     )  # fmt: skip
-    zty[:, 2 : 2 + n_features] = y @ totals.features
-    return gram, zty, yy, at
-
-
-def _before(rows: Floats) -> Floats:
-    return np.vstack([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0)])
+    waves = slice(2, 2 + features.shape[1])
+    if 2 * len(y) < n:  # a copy of most of them would take longer than a product too many
+        with np.errstate(all="ignore"):
+            zty[:, waves] = values @ features / scale[:, None]
+    else:
+        zty[ready, waves] = values[ready] @ features / scale[ready, None]
+    zty[~ready, waves] = y @ features
+    return NormalEquations(gram[:n_grams], whose, zty, yy, cuts)
 
 
 @njit(cache=True, nogil=True)
-def _survey(values: Floats) -> tuple[NDArray[Any], ...]:
-    n, steps = values.shape
+def _extremes(bits: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Least and largest of each row, as whole numbers in the order of the floats, NaN at the ends.
+
+    Whole numbers, since those are compared several at once.
+    """
+    out = np.empty((len(bits), 2), np.int64)
+    for i in range(len(bits)):
+        low, high = _TOP, -_TOP
+        for u in range(bits.shape[1]):
+            order = bits[i, u] ^ ((bits[i, u] >> 63) & _TOP)
+            low, high = min(low, order), max(high, order)
+        out[i, 0], out[i, 1] = low, high
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _survey(values: Floats, rows: NDArray[np.intp]) -> tuple[NDArray[Any], ...]:
+    n, steps = len(rows), values.shape[1]
     count, gap = np.zeros(n, np.int64), np.zeros(n, np.int64)
     first, last = np.zeros(n, np.int64), np.zeros(n, np.int64)
     low, high = np.full(n, np.nan), np.full(n, np.nan)
     for i in range(n):
         for u in range(steps):
-            v = values[i, u]
+            v = values[rows[i], u]
             if not np.isfinite(v):
                 continue
             if count[i] == 0:
@@ -148,150 +182,3 @@ def _survey(values: Floats) -> tuple[NDArray[Any], ...]:
             last[i] = u
             count[i] += 1
     return count, first, last, gap, low, high
-
-
-@njit(cache=True, nogil=True)
-def _equations(
-    values: Floats,
-    scale: Floats,
-    first: NDArray[np.int64],
-    last: NDArray[np.int64],
-    ranks: NDArray[np.int64],
-    features: Floats,
-    once: Floats,
-    ramp: Floats,
-    pairs: Floats,
-    y: Floats,
-    gram: Floats,
-    zty: Floats,
-    yy: Floats,
-    at: NDArray[np.int64],
-) -> None:
-    n_features, n_pieces = features.shape[1], ranks.shape[1] + 1
-    for i in range(len(values)):
-        moments = np.zeros((n_pieces, 5))
-        waves = np.zeros((n_pieces, 2, n_features))
-        cut = np.full(n_pieces + 1, last[i] + 1)
-        cut[0] = first[i]
-        yy[i] = _walk(
-            values[i], scale[i], first[i], last[i], ranks[i], features, once, ramp, pairs,
-            y[i], gram[i], moments, waves, cut,
-        )  # fmt: skip
-        at[i] = cut[1:-1]
-        sum_from_cuts(cut, moments, waves)
-        assemble(cut, moments, waves, float(last[i] - first[i]), gram[i], zty[i])
-
-
-@njit(cache=True, nogil=True)
-def _walk(
-    row: Floats,
-    scale: float,
-    first: int,
-    last: int,
-    ranks: NDArray[np.int64],
-    features: Floats,
-    once: Floats,
-    ramp: Floats,
-    pairs: Floats,
-    y: Floats,
-    gram: Floats,
-    moments: Floats,
-    waves: Floats,
-    cut: NDArray[np.int64],
-) -> float:
-    """Scale, find the changepoints, add up each piece between changepoints and gaps."""
-    total, rank, piece, piece_from, run_from = 0.0, 0, 0, -1, -1
-    for u in range(first, last + 2):
-        there = u <= last and np.isfinite(row[u])
-        opens = there and piece < len(ranks) and rank == ranks[piece]
-        if piece_from >= 0 and (opens or not there):
-            _add_waves(piece_from, u, cut[piece], features, once, ramp, waves[piece])
-            piece_from = -1
-        if run_from >= 0 and not there:
-            _add_pairs(run_from, u, features, pairs, gram)
-            run_from = -1
-        if not there:
-            continue
-        if opens:
-            piece += 1
-            cut[piece] = u
-        piece_from = u if piece_from < 0 else piece_from
-        run_from = u if run_from < 0 else run_from
-        rank += 1
-        v, d = row[u] / scale, float(u - cut[piece])
-        y[u] = v
-        total += v * v
-        moments[piece, 0] += 1.0
-        moments[piece, 1] += d
-        moments[piece, 2] += d * d
-        moments[piece, 3] += v
-        moments[piece, 4] += d * v
-    return total
-
-
-@njit(cache=True, nogil=True)
-def _add_waves(
-    lo: int, hi: int, origin: int, features: Floats, once: Floats, ramp: Floats, out: Floats
-) -> None:
-    """Add Σ f and Σ (u - origin) f over the rows [lo, hi)."""
-    for k in range(features.shape[1]):
-        if hi - lo < _SHORT_RUN:
-            for u in range(lo, hi):
-                out[0, k] += features[u, k]
-                out[1, k] += (u - origin) * features[u, k]
-        else:
-            flat = once[hi, k] - once[lo, k]
-            out[0, k] += flat
-            out[1, k] += ramp[hi, k] - ramp[lo, k] - origin * flat
-
-
-@njit(cache=True, nogil=True)
-def _add_pairs(lo: int, hi: int, features: Floats, pairs: Floats, gram: Floats) -> None:
-    """Add Σ f fᵀ over the rows [lo, hi) to the Fourier block of the upper triangle."""
-    n, pair = features.shape[1], 0
-    for j in range(n):
-        for k in range(j, n):
-            if hi - lo < _SHORT_RUN:
-                for u in range(lo, hi):
-                    gram[2 + j, 2 + k] += features[u, j] * features[u, k]
-            else:
-                gram[2 + j, 2 + k] += pairs[hi, pair] - pairs[lo, pair]
-            pair += 1
-
-
-@njit(cache=True, nogil=True)
-def sum_from_cuts(cut: NDArray[np.int64], moments: Floats, waves: Floats) -> None:
-    """Turn moments of a piece about its own cut into moments of all rows from that cut on."""
-    for j in range(len(moments) - 2, -1, -1):
-        d = float(cut[j + 1] - cut[j])
-        later = moments[j + 1]
-        moments[j, 2] += later[2] + 2 * d * later[1] + d * d * later[0]
-        moments[j, 1] += later[1] + d * later[0]
-        moments[j, 0] += later[0]
-        moments[j, 4] += later[4] + d * later[3]
-        moments[j, 3] += later[3]
-        waves[j, 1] += waves[j + 1, 1] + d * waves[j + 1, 0]
-        waves[j, 0] += waves[j + 1, 0]
-
-
-@njit(cache=True, nogil=True)
-def assemble(
-    cut: NDArray[np.int64], moments: Floats, waves: Floats, span: float, gram: Floats, zty: Floats
-) -> None:
-    """Fill ZᵀZ and the trend part of Zᵀy; ``t`` is the hinge at the first value."""
-    n_features = waves.shape[2]
-    gram[0, 0], zty[0] = moments[0, 0], moments[0, 3]
-    for k in range(n_features):
-        gram[0, 2 + k] = waves[0, 0, k]
-    for j in range(len(moments)):
-        col = 1 if j == 0 else 1 + n_features + j
-        zty[col] = moments[j, 4] / span
-        gram[0, col] = moments[j, 1] / span
-        for i in range(j + 1):
-            row = 1 if i == 0 else 1 + n_features + i
-            gram[row, col] = (moments[j, 2] + (cut[j] - cut[i]) * moments[j, 1]) / span / span
-        for k in range(n_features):
-            gram[min(col, 2 + k), max(col, 2 + k)] = waves[j, 1, k] / span
-    for i in range(len(gram)):
-        for j in range(i):
-            gram[i, j] = gram[j, i]

@@ -13,7 +13,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from features.panel import Floats
-from models.prophet_design import assemble, sum_from_cuts
+from models.prophet_sums import assemble, sum_from_cuts
 
 __all__ = ["Moments", "crosses", "linearise", "runs", "squared_error", "squares"]
 

@@ -18,6 +18,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from features.panel import Floats
+from models.prophet_tableau import ordinary_mode, tableau
 
 __all__ = ["SIGMA_FLOOR", "noise_variance", "posterior_mode", "regress"]
 
@@ -39,6 +40,7 @@ _PIVOT = 1e-14  # a column that adds less than this share of its own square is s
 
 def posterior_mode(
     gram: Floats,
+    whose: NDArray[np.int64],
     zty: Floats,
     yy: Floats,
     count: NDArray[np.int64],
@@ -50,8 +52,12 @@ def posterior_mode(
 
     Parameters
     ----------
-    gram, zty, yy : (n_series, p, p), (n_series, p), (n_series,)
-        ``ZᵀZ``, ``Zᵀy`` and ``yᵀy``. A column of zeros gets the coefficient 0.
+    gram : (n_grids, p, p)
+        ``ZᵀZ``. A column of zeros gets the coefficient 0.
+    whose : (n_series,)
+        Which of them is a series'.
+    zty, yy : (n_series, p), (n_series,)
+        ``Zᵀy`` and ``yᵀy``.
     count : (n_series,)
         Number of values behind each of them.
     precision : (r,)
@@ -64,12 +70,13 @@ def posterior_mode(
     -------
     (n_series, p), (n_series,), (n_series,)
     """
-    return _mode(gram, zty, yy, count, precision, l1, sigma_scale)
+    return _mode(gram, whose, zty, yy, count, precision, l1, sigma_scale)
 
 
 @njit(cache=True, nogil=True)
 def _mode(
     gram: Floats,
+    whose: NDArray[np.int64],
     zty: Floats,
     yy: Floats,
     count: NDArray[np.int64],
@@ -79,23 +86,39 @@ def _mode(
 ) -> tuple[Floats, Floats, NDArray[np.int64]]:
     n, p = zty.shape
     w, sigma = np.zeros((n, p)), np.zeros(n)
-    rounds = np.zeros(n, np.int64)
+    rounds, work = np.zeros(n, np.int64), np.empty((p, p))
+    shared, known = tableau(np.zeros((p, p)), 0), -1
     for i in range(n):
-        problem = (gram[i], zty[i], yy[i], count[i], precision, l1, sigma_scale)
-        low, w_low, used = _settle(problem, SIGMA_FLOOR**2)
-        high, w_high, more = _settle(problem, noise_variance(yy[i], count[i], sigma_scale))
-        rounds[i] = used + more
-        best, w[i], sigma[i] = _nats(problem, low, w_low), w_low, np.sqrt(low)
-        starts = _BETWEEN if high > low * (1 + _APART) else 0
-        for j in range(1, starts + 1):
-            at, w_at = high, w_high
-            if j < starts:
-                at, w_at, more = _settle(problem, low * (high / low) ** (j / starts))
-                rounds[i] += more
-            nats = _nats(problem, at, w_at)
-            if nats < best:
-                best, w[i], sigma[i] = nats, w_at, np.sqrt(at)
+        mine = gram[whose[i]]
+        problem = (mine, zty[i], yy[i], count[i], precision, l1, sigma_scale)
+        if whose[i] != known:
+            shared, known = tableau(mine, len(precision)), whose[i]
+        variance, rounds[i] = ordinary_mode(problem, shared, work, w[i])
+        if variance <= SIGMA_FLOOR**2:
+            variance, w[i], more = _search(problem)
+            rounds[i] += more
+        sigma[i] = np.sqrt(variance)
     return w, sigma, rounds
+
+
+@njit(cache=True, nogil=True)
+def _search(problem: _Problem) -> tuple[float, Floats, int]:
+    """Variance, coefficients and rounds of the best mode there is."""
+    _, _, yy, count, _, _, sigma_scale = problem
+    low, w_low, rounds = _settle(problem, SIGMA_FLOOR**2)
+    high, w_high, more = _settle(problem, noise_variance(yy, count, sigma_scale))
+    rounds += more
+    best, variance, w = _nats(problem, low, w_low), low, w_low
+    starts = _BETWEEN if high > low * (1 + _APART) else 0
+    for j in range(1, starts + 1):
+        at, w_at = high, w_high
+        if j < starts:
+            at, w_at, more = _settle(problem, low * (high / low) ** (j / starts))
+            rounds += more
+        nats = _nats(problem, at, w_at)
+        if nats < best:
+            best, variance, w = nats, at, w_at
+    return variance, w, rounds
 
 
 @njit(cache=True, nogil=True)

@@ -16,6 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from features.panel import Floats
+from models.selection import nth
 
 __all__ = ["STEPS_FOR_A_TAIL", "tail_thresholds"]
 
@@ -59,12 +60,14 @@ def tail_thresholds(
 @njit(cache=True, nogil=True)
 def _thresholds(raw: Floats, events: Floats, persistence: int, quiet: int) -> Floats:
     out = np.full(len(raw), np.nan)
+    spare = np.empty(raw.shape[1])
     for i in range(len(raw)):
         held = _running_minimum(raw[i], persistence)
-        finite = held[~np.isnan(held)]
-        if len(finite) < STEPS_FOR_A_TAIL:
+        known = held[~np.isnan(held)]
+        n = len(known)
+        if n < STEPS_FOR_A_TAIL:
             continue
-        body = np.sort(finite)[int(_BODY * len(finite))]
+        body = nth(known, spare, 0, n, int(_BODY * n))
         out[i] = body + _extrapolate(_peaks(held, body, quiet), events[i])
     return out
 
@@ -77,7 +80,10 @@ def _running_minimum(raw: Floats, steps: int) -> Floats:
     for t in range(len(raw)):
         run = 0 if np.isnan(raw[t]) else run + 1
         if run >= steps:
-            out[t] = np.min(raw[t - steps + 1 : t + 1])
+            low = raw[t]
+            for j in range(t - steps + 1, t):
+                low = min(low, raw[j])
+            out[t] = low
     return out
 
 

@@ -72,14 +72,13 @@ def _able(
 
 
 def _erred(found: pd.DataFrame, params: DriftParams) -> NDArray[np.bool_]:
-    beyond = found["error"] > (1 + params.margin) * found["backtest_wape"]
+    usual = np.maximum((1 + params.margin) * found["backtest_wape"], params.minimum_error)
+    beyond = found["error"] > usual
     return (beyond & (found["error_low"] > found["backtest_worst_wape"])).to_numpy()
 
 
 def _covers_ill(found: pd.DataFrame, params: DriftParams) -> NDArray[np.bool_]:
-    usual = found["backtest_coverage_q90"].fillna(NOMINAL)
-    least = np.minimum(usual, NOMINAL) - params.coverage_slack
-    most = np.maximum(usual, NOMINAL) + params.coverage_slack
+    least, most = NOMINAL - params.coverage_slack, NOMINAL + params.coverage_slack
     return ((found["coverage_high"] < least) | (found["coverage_low"] > most)).to_numpy()
 
 
@@ -90,12 +89,11 @@ def _loses(found: pd.DataFrame, params: DriftParams) -> NDArray[np.bool_]:
 
 
 def _worse(found: pd.DataFrame) -> NDArray[np.object_]:
-    return _told("off by {:.0%} of the load, {:.0%} in its backtest", found, "error backtest_wape")
+    return _told("off by {:.1%} of the load, {:.1%} in its backtest", found, "error backtest_wape")
 
 
 def _coverage(found: pd.DataFrame) -> NDArray[np.object_]:
-    told = _told("its 90% quantile held {:.0%} of the time", found, "coverage_q90")
-    return told + _told(", {:.0%} in its backtest", found, "backtest_coverage_q90")
+    return _told("its 90% quantile held {:.0%} of the time", found, "coverage_q90")
 
 
 def _beaten(found: pd.DataFrame, since: pd.Series) -> NDArray[np.object_]:

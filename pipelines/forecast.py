@@ -14,13 +14,14 @@ from prefect.cache_policies import NO_CACHE
 
 from features.frames import CAPACITY, FORECASTS, QUANTILES, SKIPS, quantile_column
 from features.panel import Floats, Panel
+from features.quality import LARGEST
 from models.champion import Champions
 from models.champion_fit import refitted
 from pipelines.accounting import silent_series
 from pipelines.clock import now
 from pipelines.errors import ConfigError, HistoryError
 from pipelines.floors import CPU, capacity_table
-from pipelines.learning import forecasters, learn, learn_newcomers
+from pipelines.learning import forecasters, learn, learn_newcomers, without_maintenance
 from pipelines.moments import parse_duration
 from pipelines.outcome import Outcome, counted, merge_reasons, panel_counts, reasons, told
 from pipelines.registry import load_live
@@ -166,7 +167,9 @@ def _up_to_date(champions: Champions, panel: Panel, run: Run) -> Champions:
     """The live models, fitted on what came since; as they are where the grid is another one."""
     if panel.step != champions.step or panel.end <= champions.end:
         return champions
-    return refitted(champions, panel, forecasters(run.settings))
+    usual = without_maintenance(panel, run.settings)
+    sane = usual.with_values(np.where(np.abs(usual.values) > LARGEST, np.nan, usual.values))
+    return refitted(champions, sane, forecasters(run.settings))
 
 
 def _unanswered(

@@ -6,7 +6,7 @@ the command line, a scheduled shard and a notebook.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,6 +41,7 @@ __all__ = [
     "learn_newcomers",
     "learnable",
     "told_by",
+    "without_maintenance",
 ]
 
 
@@ -209,10 +210,18 @@ def without_special_days(panel: Panel, settings: Settings) -> Panel:
     """Holidays, special days and maintenance windows blanked: they teach nothing about usual
     days.
     """
+    return without_maintenance(_without(panel, settings, special_mask), settings)
+
+
+def without_maintenance(panel: Panel, settings: Settings) -> Panel:
+    """Maintenance windows blanked, whatever day they are on."""
+    return _without(panel, settings, maintenance_mask)
+
+
+def _without(panel: Panel, settings: Settings, mask: Callable[..., NDArray[np.bool_]]) -> Panel:
+    """The steps that ``mask`` names for each workload blanked."""
     if not settings.calendars:
         return panel
     workloads, row = np.unique(panel.keys["workload"].to_numpy(dtype=str), return_inverse=True)
-    names = list(workloads)
-    special = special_mask(names, panel.times, settings.calendars)
-    special |= maintenance_mask(names, panel.times, settings.calendars)
-    return panel.with_values(np.where(special[row], np.nan, panel.values))
+    out = mask(list(workloads), panel.times, settings.calendars)[row]
+    return panel.with_values(np.where(out, np.nan, panel.values)) if out.any() else panel

@@ -8,7 +8,7 @@ notebook.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def load_live(run: Run, workloads: Sequence[str], *, detectors: bool) -> Live:
             f"no champion is registered at {tracking.shown}; run `foretide train` first"
         )
     with tracking.files(version) as model:
-        champions = {n: _champions(b) for n, b in _bundles(model, workloads).items()}
+        champions = {n: _champions(b) for n, b in _bundles(model, workloads)}
     ends = [c.end for c in champions.values() if c is not None and len(c.chosen)]
     end = max(ends, default=run.as_of)
     if end > run.as_of:
@@ -81,7 +81,7 @@ def load_live(run: Run, workloads: Sequence[str], *, detectors: bool) -> Live:
         )
     if other is not None:
         with tracking.files(other) as model:
-            found = _bundles(model, workloads)
+            found = dict(_bundles(model, workloads))
     shards = tuple(
         Learned(c, found.get(name, {}))
         for name, c in champions.items()
@@ -97,29 +97,34 @@ def same_training(live: Sequence[ModelVersion | None]) -> bool:
 
 
 def check_round_trip(model: Path, settings: Settings) -> None:
-    """Load a version's files and let them answer once.
+    """Load a version's files and let them answer once, one shard after the other: all at once they
+    need not fit in memory.
 
     Raises
     ------
     ModelError
         They do not load, or a forecast is not finite where a champion is live.
     """
-    bundles = _bundles(model, None)
-    if not bundles:
-        raise ModelError(f"{model.name}: the logged version holds no bundle")
-    for name, bundle in bundles.items():
+    every, any_bundle = forecasters(settings), False
+    for name, bundle in _bundles(model, None):
+        any_bundle = True
         champions = _champions(bundle)
         if champions is None:
             continue  # the detector family: its baselines were parsed, there is nothing to predict
-        values, _ = champions.predict(champions.end, 1, (0.5,), forecasters(settings))
+        values, _ = champions.predict(champions.end, 1, (0.5,), every)
         if not np.isfinite(values).any():
             raise ModelError(f"{model.name}/{name}: the logged version forecasts nothing")
+    if not any_bundle:
+        raise ModelError(f"{model.name}: the logged version holds no bundle")
 
 
-def _bundles(model: Path, workloads: Sequence[str] | None) -> dict[str, dict[str, Baselines]]:
+def _bundles(
+    model: Path, workloads: Sequence[str] | None
+) -> Iterator[tuple[str, dict[str, Baselines]]]:
+    """Name and contents of each bundle, read when it is asked for."""
     try:
-        folders = sorted(p for p in (model / _DATA).glob("*/*") if p.is_dir())
-        return {f.name: load(f, workloads=workloads)[0] for f in folders}
+        for folder in sorted(p for p in (model / _DATA).glob("*/*") if p.is_dir()):
+            yield folder.name, load(folder, workloads=workloads)[0]
     except (ValueError, OSError) as error:
         raise ModelError(f"{model.name}: the registered version does not load: {error}") from error
 

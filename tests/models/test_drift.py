@@ -132,7 +132,7 @@ def test_a_quantile_that_no_longer_holds_is_drift() -> None:
     told = verdicts(replace(case, q90=q90).found())
     assert (told["verdict"] == DRIFTED).mean() > 0.95
     flagged = told.loc[told["verdict"] == DRIFTED, "reason"]
-    assert flagged.str.contains(r"its 90% quantile held \d+% of the time, \d+% in its").all()
+    assert flagged.str.contains(r"its 90% quantile held \d+% of the time").all()
 
 
 def test_a_quantile_that_is_far_too_wide_is_seen_in_a_long_window() -> None:

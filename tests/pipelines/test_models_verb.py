@@ -39,7 +39,8 @@ WORKLOAD = "c/n/Deployment/checkout"
 
 def hourly(name: str, metric: str, days: int) -> pd.DataFrame:
     ts = pd.date_range(end=END - pd.Timedelta(hours=1), periods=24 * days, freq="h").as_unit("ms")
-    value = 10 + 5 * np.sin(np.arange(len(ts)) * 2 * np.pi / 24) + np.arange(len(ts)) % 7
+    noise = np.random.default_rng(days).normal(0, 1, len(ts))
+    value = 20 + 5 * np.sin(np.arange(len(ts)) * 2 * np.pi / 24) + noise
     labels = {"cluster": "c", "namespace": "n", "kind": "Deployment", "name": name}
     return pd.DataFrame({**labels, "metric": metric, "ts": ts, "value": value})
 
@@ -49,8 +50,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A store with one training: a workload with two metrics and one that is too young."""
     root = tmp_path_factory.mktemp("models")
     samples = root / "samples.parquet"
-    parts = [("checkout", "requests_per_second", 15), ("checkout", "error_ratio", 15)]
-    parts += [("checkout", "latency_p99_seconds", 1), ("cart", "requests_per_second", 15)]
+    parts = [("checkout", "requests_per_second", 28), ("checkout", "error_ratio", 28)]
+    parts += [("checkout", "latency_p99_seconds", 1), ("cart", "requests_per_second", 28)]
     pd.concat([hourly(*p) for p in parts]).to_parquet(samples)
     config = root / "foretide.yaml"
     tree = {

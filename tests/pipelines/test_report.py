@@ -9,7 +9,17 @@ import pytest
 from report_page import chart_of, charts, first, section, traces, values
 from report_sample import AS_OF, WORKLOADS, sample
 
-from features.frames import BACKTEST, CAPACITY, FORECASTS, INCIDENTS, LEAKS, SCORES, SKIPS, conform
+from features.frames import (
+    BACKTEST,
+    CAPACITY,
+    FORECASTS,
+    INCIDENTS,
+    LEAKS,
+    SCORES,
+    SKIPS,
+    VERDICTS,
+    conform,
+)
 from features.panel import Panel
 from pipelines.report import ReportData, ReportParams, render_report
 from pipelines.report.data import records
@@ -34,7 +44,7 @@ def test_sample_follows_the_contracts():
     data = sample()
     tables = {
         "scores": SCORES, "leaks": LEAKS, "incidents": INCIDENTS, "forecasts": FORECASTS,
-        "capacity": CAPACITY, "backtest": BACKTEST, "skips": SKIPS,
+        "capacity": CAPACITY, "backtest": BACKTEST, "skips": SKIPS, "verdicts": VERDICTS,
     }  # fmt: skip
     for name, contract in tables.items():
         conform(getattr(data, name), contract)
@@ -44,7 +54,7 @@ def test_tables_read_back_from_the_store_give_the_same_page(page: str):
     data = sample()
     tables = {
         "scores": SCORES, "leaks": LEAKS, "incidents": INCIDENTS, "forecasts": FORECASTS,
-        "capacity": CAPACITY, "backtest": BACKTEST, "skips": SKIPS,
+        "capacity": CAPACITY, "backtest": BACKTEST, "skips": SKIPS, "verdicts": VERDICTS,
     }  # fmt: skip
     stored = {n: conform(getattr(data, n), c).to_pandas() for n, c in tables.items()}
     assert render_report(dataclasses.replace(data, **stored)) == page
@@ -105,7 +115,9 @@ def test_hostile_labels_stay_text():
             data, title=HOSTILE, run_id=HOSTILE, plan=plan, scores=scores,
             incidents=incident.assign(causes=[cause, cause]),
             skips=data.skips.assign(reason=HOSTILE, step=HOSTILE),
-            backtest=data.backtest.assign(model=HOSTILE),
+            backtest=data.backtest.assign(model=HOSTILE, solver=HOSTILE, champion=True),
+            forecasts=data.forecasts.assign(model=HOSTILE[::-1], confidence=HOSTILE),
+            verdicts=data.verdicts.assign(verdict=HOSTILE, reason=HOSTILE),
             summary=[(HOSTILE, HOSTILE, HOSTILE)],
         )
     )  # fmt: skip
@@ -153,6 +165,7 @@ def test_nothing_at_all_is_said_in_words():
         "forecasts",
         "capacity",
         "backtest",
+        "verdicts",
         "skips",
         "plan",
         "deploys",
@@ -172,7 +185,7 @@ def test_what_is_not_finite_is_a_gap():
     panel = data.history
     spoilt = panel.values.copy()
     spoilt[:, ::7], spoilt[:, ::11], spoilt[:, ::13] = np.nan, np.inf, -np.inf
-    tables = {n: getattr(data, n) for n in ("leaks", "forecasts", "backtest")}
+    tables = {n: getattr(data, n) for n in ("leaks", "forecasts", "backtest", "verdicts")}
     floats = {
         n: t.assign(**dict.fromkeys(t.select_dtypes("float"), np.nan)) for n, t in tables.items()
     }
@@ -204,7 +217,8 @@ def test_records_read_absent_columns_as_missing():
 
 
 @pytest.mark.parametrize(
-    "key", ["horizon_h", "recent_h", "projection_h", "chart_points", "chart_values"]
+    "key",
+    ["horizon_h", "recent_h", "projection_h", "chart_points", "chart_values", "series_rows"],
 )
 def test_impossible_params_are_refused_by_name(key: str):
     with pytest.raises(ValueError, match=key):

@@ -131,12 +131,6 @@ def test_anomaly_of_the_workload_as_a_whole_is_marked_on_its_demand():
     assert mark["v"] == [pytest.approx(actual, rel=1e-3)]
 
 
-def test_champion_is_held_against_the_bar(page: str):
-    models = section(page, "models")
-    assert "5 of 5" in models
-    assert models.count("the bar</span>") == 1
-
-
 def test_figures_are_shown_as_they_were_worded(page: str):
     assert "median 31 h before the limit" in section(page, "figures")
 

@@ -1,0 +1,71 @@
+"""The report is filled with what holds of the live models, not with the last file alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from features.frames import BACKTEST, VERDICTS
+from pipelines.explaining import told_verdicts
+from pipelines.report.fill import report_data
+from pipelines.run import Run, RunRef, part_name
+
+FULL, PART, NOW = (pd.Timestamp(f"2026-06-{day}T00:00Z") for day in ("01", "05", "08"))
+CART, SHOP, GONE = (f"c/n/Deployment/{name}" for name in ("cart", "shop", "gone"))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """A store in which all was trained, two were judged, and then one was trained again."""
+    config = tmp_path / "foretide.yaml"
+    config.write_text(yaml.safe_dump({"store": {"path": str(tmp_path / "store")}}))
+    run = RunRef.resolve(str(config), None, None, NOW.isoformat(), NOW).open()
+    ts = pd.date_range(NOW - pd.Timedelta(days=2), NOW, freq="h", inclusive="left")
+    labels = {"cluster": "c", "namespace": "n", "kind": "Deployment"}
+    samples = [
+        pd.DataFrame({"name": name, "metric": "cpu_usage_cores", "ts": ts.as_unit("ms")})
+        for name in ("cart", "shop")
+    ]
+    table = pd.concat(samples).assign(**labels, value=1.0)
+    run.store.write_samples(table)
+    run.store.write(BACKTEST, backtest((CART, SHOP), "prophet"), part_name(FULL))
+    run.store.write(BACKTEST, backtest((GONE,), "prophet"), f"{part_name(FULL)}-0001")
+    run.store.write(VERDICTS, verdicts((CART, SHOP)), part_name(FULL + pd.Timedelta(days=2)))
+    run.store.write(BACKTEST, backtest((CART,), "combination"), part_name(PART))
+    return run
+
+
+def backtest(workloads: tuple[str, ...], model: str) -> pd.DataFrame:
+    figures = {f.name: 0.1 for f in BACKTEST.schema if str(f.type) == "double"}
+    row = {"metric": "cpu_usage_cores", "model": model, "solver": "", "origin": FULL, "points": 9}
+    return pd.DataFrame({"workload": list(workloads)}).assign(**row, **figures, champion=True)
+
+
+def verdicts(workloads: tuple[str, ...]) -> pd.DataFrame:
+    figures = {f.name: 0.1 for f in VERDICTS.schema if str(f.type) == "double"}
+    row = {"metric": "cpu_usage_cores", "model": "prophet", "verdict": "drifted", "reason": "far",
+           "points": 9, "run_id": "r", "trained_at": FULL} | figures  # fmt: skip
+    stamps = dict.fromkeys(("evaluated_at", "since", "losing_since"), FULL + pd.Timedelta(days=2))
+    return pd.DataFrame({"workload": list(workloads)}).assign(**row, **stamps)
+
+
+def test_a_training_of_some_leaves_the_others_champions(run: Run) -> None:
+    live = report_data(run, []).backtest.set_index("workload")["model"]
+    assert live.astype(str).to_dict() == {CART: "combination", SHOP: "prophet"}
+    before = replace(run.ref, as_of=FULL.isoformat()).open()
+    assert [p[:8] for p in before.parts(BACKTEST)] == ["20260601"] * 2
+
+
+def test_a_verdict_holds_until_its_workload_is_trained_again(run: Run) -> None:
+    told = report_data(run, []).verdicts.set_index("workload")["holds"]
+    assert told.to_dict() == {CART: False, SHOP: True}
+
+
+def test_nothing_is_said_of_models_that_nobody_judged(run: Run) -> None:
+    early = replace(run.ref, as_of=FULL.isoformat()).open()
+    assert told_verdicts(early).empty
+    assert told_verdicts(replace(run.ref, inputs=("other.parquet",)).open()).empty
