@@ -248,7 +248,7 @@ def require(table: pa.Table, contract: Contract) -> pa.Table:
             f"{contract.name}: version {version} of the table cannot be read by this release "
             f"(it reads {' and '.join(sorted(readable))}); upgrade foretide or rewrite the table"
         )
-    if version != str(contract.version):
+    if version != str(contract.version) or b"foretide.version" not in meta:
         for name in (n for n in contract.added if n not in table.column_names):
             empty = pa.nulls(len(table), contract.schema.field(name).type)
             table = table.append_column(contract.schema.field(name), empty)

@@ -214,7 +214,7 @@ def _plan(panel: Panel, params: BacktestParams) -> tuple[int, pd.DatetimeIndex]:
     n_horizon = int(horizon / panel.step)
     earliest = panel.start + _days(params.minimum_train_days)
     back = [panel.end - k * n_horizon * panel.step for k in range(params.origins, 0, -1)]
-    return n_horizon, pd.DatetimeIndex([b for b in back if b >= earliest]).as_unit("ms")
+    return n_horizon, pd.DatetimeIndex([b for b in back if b >= earliest], tz="UTC").as_unit("ms")
 
 
 def _narrow(values: Floats) -> Floats32:

@@ -69,7 +69,11 @@ class CalibrationParams:
 
 
 def fit_quantiles(
-    actual: NDArray[Any], point: NDArray[Any], times: pd.DatetimeIndex, params: CalibrationParams
+    actual: NDArray[Any],
+    point: NDArray[Any],
+    times: pd.DatetimeIndex,
+    params: CalibrationParams,
+    step_h: float | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Learn the offsets of the standard quantiles from out-of-sample forecasts.
 
@@ -78,7 +82,9 @@ def fit_quantiles(
     actual, point : (n_series, n)
         What came and what was predicted; steps where either is NaN do not count.
     times : (n,)
-        Left edges of the steps, UTC. The smallest distance of neighbours is taken as the step.
+        Left edges of the steps.
+    step_h
+        Length of a step; by default the smallest distance of neighbours.
 
     Returns
     -------
@@ -95,7 +101,7 @@ def fit_quantiles(
     there = np.isfinite(residual)
     residual = np.where(there, residual, np.nan)
     level = np.where(there, point, np.nan)
-    step_h, shrinkage_h = _step_h(times), params.shrinkage_h
+    step_h, shrinkage_h = step_h or _step_h(times), params.shrinkage_h
     edges, levels = _levels(level, params.level_edges)
     bins = (level[None] > edges[:, :, None]).sum(axis=0)
     level_scale = _usual(residual, bins, levels.shape[1], step_h, shrinkage_h)
@@ -108,14 +114,9 @@ def fit_quantiles(
     ramp = row_quantiles(level, params.busy).T
     calibrated = there.sum(axis=1) * step_h >= max(params.minimum_h, step_h)
     offsets = _offsets(unit, _busy(level, ramp), step_h, params)
-    fitted = {
-        "levels": levels,
-        "level_scale": level_scale,
-        "hour_scale": hour_scale,
-        "day_scale": day_scale,
-        "ramp": ramp,
-        "offsets": offsets,
-    }
+    names = ("levels", "level_scale", "hour_scale", "day_scale", "ramp", "offsets")
+    every = (levels, level_scale, hour_scale, day_scale, ramp, offsets)
+    fitted = dict(zip(names, every, strict=True))
     for array in fitted.values():
         array[~calibrated] = np.nan
     return {"calibrated": calibrated, **fitted}
@@ -127,6 +128,7 @@ def apply_quantiles(
     times: pd.DatetimeIndex,
     quantiles: Sequence[float],
     nonnegative: NDArray[np.bool_],
+    step_h: float | None = None,
 ) -> Floats:
     """Put quantiles around a point forecast.
 
@@ -142,6 +144,7 @@ def apply_quantiles(
         along the normal distribution's quantiles.
     nonnegative : bool, (n_series,)
         Series that can never be below 0.
+    step_h : as for ``fit_quantiles``
 
     Returns
     -------
@@ -150,14 +153,18 @@ def apply_quantiles(
     """
     offsets, levels = _at_quantiles(arrays["offsets"], quantiles), arrays["levels"]
     scale = _at_level(arrays["level_scale"], levels, point)
-    scale *= _at_hour(arrays["hour_scale"], times, _step_h(times))
+    scale *= _at_hour(arrays["hour_scale"], times, step_h or _step_h(times))
     scale *= arrays["day_scale"][:, times.day_of_week.to_numpy()]
     busy = _busy(point, arrays["ramp"])
     usual, more = offsets[..., :1], offsets[..., 1:] - offsets[..., :1]
-    out = np.stack([point + scale * (u + busy * m) for u, m in zip(usual, more, strict=True)])
-    out = np.where(nonnegative[:, None], np.maximum(out, 0.0), out)
-    order = np.argsort(quantiles)
-    out[order] = np.maximum.accumulate(out[order], axis=0)  # rounding may cross by a last digit
+    out, order = np.empty((len(quantiles), *point.shape)), np.argsort(quantiles)
+    below = np.where(nonnegative, 0.0, -np.inf)[:, None]
+    for q in order:
+        np.multiply(busy, more[q], out=out[q])
+        out[q] += usual[q]
+        out[q] *= scale
+        out[q] += point
+        below = np.maximum(out[q], below, out=out[q])  # rounding may cross by a last digit
     return out
 
 

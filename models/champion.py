@@ -232,7 +232,8 @@ class Champions:
         nonnegative = arrays["nonnegative"]
         point = self._ask(np.ones(len(calibrated), bool), start, n_steps, (0.5,), forecasters)[0]
         times = pd.date_range(start, periods=n_steps, freq=self.step)
-        values = apply_quantiles(arrays, point, times, quantiles, nonnegative)
+        step_h = self.step / pd.Timedelta(1, "h")
+        values = apply_quantiles(arrays, point, times, quantiles, nonnegative, step_h)
         if not calibrated.all():
             own = self._ask(~calibrated, start, n_steps, quantiles, forecasters)
             values = np.where(calibrated[:, None], values, own)

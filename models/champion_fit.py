@@ -23,11 +23,13 @@ from models.calibrate import CalibrationParams, fit_quantiles
 from models.champion import Champions
 from models.choice import BARS, ChoiceParams, choose
 from models.combination import COMBINATION, CombinationParams, with_combination
+from models.left_out import left_out
 from models.special_days import last_special
 
 __all__ = ["ChampionParams", "fit_champions", "newcomers", "refitted", "without_unusual"]
 
 _EVERYWHERE = Calendar()
+_BLOCK = 256  # series calibrated in one go: temporaries of a large panel need not fit in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ def fit_champions(
     weights = np.empty((panel.n_series, 0))
     if combined:
         backtest, weights = with_combination(backtest, params.combination)
+        backtest = replace(backtest, quantiles={})  # by far the largest part of it
     chosen = choose(backtest, params.choice)
     model = chosen["model"].to_numpy(dtype=str)
     needed = {BARS[0], *model, *(combined if (model == COMBINATION).any() else ())}
@@ -113,13 +116,17 @@ def refitted(champions: Champions, panel: Panel, forecasters: Sequence[Forecaste
     Raises
     ------
     ValueError
-        The panel has another step.
+        The panel has another step, or a member's forecaster is not among those given.
     """
     if panel.step != champions.step:
         raise ValueError(f"expected a panel of step {champions.step}, got {panel.step}")
+    unknown = sorted(champions.members.keys() - {f.name for f in forecasters})
+    if unknown:
+        raise ValueError(f"champions need the forecaster {unknown[0]!r}")
     known = pd.MultiIndex.from_frame(panel.keys[["workload", "metric"]])
     row = known.get_indexer(pd.MultiIndex.from_frame(champions.keys))
     values = np.where(row[:, None] >= 0, panel.values[row], np.nan)
+    values[left_out(champions.calibration, panel)] = np.nan
     seen = replace(panel, keys=champions.keys.reset_index(drop=True), values=values)
     calendar = champions.calendar
     wall = to_wall(without_unusual(seen, calendar), calendar.timezone)
@@ -129,7 +136,7 @@ def refitted(champions: Champions, panel: Panel, forecasters: Sequence[Forecaste
     arrays = {
         **old.arrays,
         "nonnegative": old.arrays["nonnegative"] & never_below,
-        "special": _last_special(seen, calendar),
+        "special": _kept(_last_special(seen, calendar), old.arrays["special"]),
     }
     meta = {**old.meta, "end": seen.end.isoformat(), "wall_end": wall.end.isoformat()}
     calibration = replace(old, arrays=arrays, meta=meta)
@@ -158,9 +165,13 @@ def _calibration(
 ) -> tuple[Baselines, Floats32]:
     """How far off the champions were, and what they had said (see ``Champions``)."""
     outlook = _outlook(backtest, chosen["model"].to_numpy(dtype=str))
-    arrays = fit_quantiles(
-        backtest.actual.reshape(outlook.shape), outlook, backtest.times, params.calibration
-    )
+    actual, step_h = backtest.actual.reshape(outlook.shape), panel.step / pd.Timedelta(1, "h")
+    blocks = [slice(at, at + _BLOCK) for at in range(0, max(len(actual), 1), _BLOCK)]
+    fitted = [
+        fit_quantiles(actual[b], outlook[b], backtest.times, params.calibration, step_h)
+        for b in blocks
+    ]
+    arrays = {name: np.concatenate([block[name] for block in fitted]) for name in fitted[0]}
     arrays["nonnegative"] = np.fmin.reduce(panel.values, axis=1, initial=np.inf) >= 0
     arrays["special"] = _last_special(panel, calendar)
     about = {"timezone", "country", "special_days"}
@@ -182,6 +193,13 @@ def _outlook(backtest: Backtest, model: NDArray[np.str_]) -> Floats32:
         mine = model == name
         out[mine] = point.reshape(out.shape)[mine]
     return out
+
+
+def _kept(new: NDArray[np.float64], old: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What a special day was like when it was last seen: history moves on and forgets it."""
+    if not old.shape[2] or not new.shape[2]:
+        return new if new.shape[2] else old
+    return np.where(np.isnan(new), old, new)
 
 
 def _last_special(panel: Panel, calendar: Calendar) -> NDArray[np.float64]:

@@ -177,7 +177,7 @@ def _drift(levels: Floats) -> float:
         before = level
     if n < 2 or mean == 0:
         return 0.0
-    return mean * max(1 - square / (n - 1) / n / mean**2, 0.0)
+    return mean * max(1 - square / (n - 1) / n / mean / mean, 0.0)  # the square of mean may be 0
 
 
 @njit(cache=True, nogil=True)

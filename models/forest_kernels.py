@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from features.panel import Floats
 from models.forest_steps import step_totals
-from models.selection import finite_into, nth
+from models.selection import nth
 
-__all__ = ["grow_forests", "lower_medians", "occlude", "prepare", "raw_scores"]
+__all__ = ["grow_forests", "occlude", "prepare", "raw_scores"]
 
 _EULER = 0.5772156649015329
 _FAR = 1e30
@@ -201,18 +201,6 @@ def raw_scores(values: Floats, prepared: Any, forest: Any, subsample: int) -> Fl
         else:
             raw = _raw(x, feature[w], threshold[w], path[w], n)
         out[w] = np.where(known, raw, np.nan)
-    return out
-
-
-@njit(cache=True, nogil=True)
-def lower_medians(raw: Floats) -> Floats:
-    """The lower of the middle values of each row, (n_workloads,); NaN without any."""
-    out = np.full(len(raw), np.nan)
-    row, spare = np.empty(raw.shape[1]), np.empty(raw.shape[1])
-    for w in range(len(raw)):
-        n = finite_into(row, raw[w], 0)
-        if n:
-            out[w] = nth(row, spare, 0, n, (n - 1) // 2)
     return out
 
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from features.panel import Floats
 from features.signals import Signals
 from models.base import Baselines
-from models.forest_kernels import grow_forests, lower_medians, occlude, prepare, raw_scores
+from models.forest_kernels import grow_forests, occlude, prepare, raw_scores
+from models.selection import lower_medians
 from models.tail import tail_thresholds
 
 __all__ = ["ForestScores", "IsolationForest", "IsolationForestParams"]

@@ -105,7 +105,7 @@ def row_quantiles(values: NDArray[np.floating], probability: ArrayLike) -> Float
     """
     p = np.asarray(probability, dtype=np.float64)
     p = np.broadcast_to(p if p.ndim == 2 else p[:, None], (p.shape[0], values.shape[0]))
-    return _row_quantiles(np.require(values, None, ["C", "W"]), np.array(p))
+    return _row_quantiles(np.require(values, None, ["C", "W"]), np.array(p, order="C"))
 
 
 @njit(cache=True, nogil=True)

@@ -8,7 +8,8 @@ objective, until it stands still.
 The posterior can have several modes (few values: either a trend that bends, or more noise). More
 noise means more penalty means more noise, so the alternation is monotone in the variance: started
 at the least and at the most, it ends at the lowest and the highest mode there is. Where they meet,
-the mode is the only one; else the best of those found between is taken.
+the mode is the only one; else the best of those found between is taken. Most series need none of
+that search: ``prophet_tableau`` finds their mode and shows that it is the only one.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from features.panel import Floats
 from models.prophet_tableau import ordinary_mode, tableau
 
-__all__ = ["SIGMA_FLOOR", "noise_variance", "posterior_mode", "regress"]
+__all__ = ["SIGMA_FLOOR", "noise_variance", "posterior_mode", "regress", "search"]
 
 SIGMA_FLOOR = 1e-6
 """Least noise, as a share of the series' largest value. Where a series can be met exactly the
@@ -95,14 +96,14 @@ def _mode(
             shared, known = tableau(mine, len(precision)), whose[i]
         variance, rounds[i] = ordinary_mode(problem, shared, work, w[i])
         if variance <= SIGMA_FLOOR**2:
-            variance, w[i], more = _search(problem)
+            variance, w[i], more = search(problem)
             rounds[i] += more
         sigma[i] = np.sqrt(variance)
     return w, sigma, rounds
 
 
 @njit(cache=True, nogil=True)
-def _search(problem: _Problem) -> tuple[float, Floats, int]:
+def search(problem: _Problem) -> tuple[float, Floats, int]:
     """Variance, coefficients and rounds of the best mode there is."""
     _, _, yy, count, _, _, sigma_scale = problem
     low, w_low, rounds = _settle(problem, SIGMA_FLOOR**2)

@@ -50,7 +50,7 @@ def equations(
 
     Those that are ``even``, without a gap and of a usual size, share theirs between the same ends.
     ``y[filled[i]]`` becomes the scaled
-    series with zeros where nothing is, if ``filled[i]`` is not negative.
+    series with zeros where nothing is; -1 of an even one: not asked for.
     """
     n, n_features, n_pieces = len(values), totals[0].shape[1], ranks.shape[1] + 1
     whose, owner, n_grams = np.zeros(n, np.int64), np.zeros(n, np.int64), 0
@@ -62,16 +62,12 @@ def equations(
         mine = n_grams
         if even[i]:
             yy[i] = _full(values, i, scale[i], ranks[i], cut, moments)
-            for g in range(n_grams):
-                j = owner[g]
-                if even[j] and first[j] == first[i] and last[j] == last[i]:
-                    mine = g
-                    break
+            mine = _grid_of(i, first, last, even, owner[:n_grams])
         else:
-            yy[i] = _walk(values, i, scale[i], ranks[i], cut, moments)
-        if filled[i] >= 0:
+            yy[i] = _walk(values, i, scale[i], ranks[i], cut, moments, y, filled[i])
+        if even[i] and filled[i] >= 0:
             for u in range(first[i], last[i] + 1):
-                y[filled[i], u] = values[i, u] / scale[i] if np.isfinite(values[i, u]) else 0.0
+                y[filled[i], u] = values[i, u] / scale[i]
         whose[i], at[i], span = mine, cut[1:-1], float(last[i] - first[i])
         if mine < n_grams:
             sum_from_cuts(cut, moments, waves[:, :, :0])
@@ -84,6 +80,22 @@ def equations(
         sum_from_cuts(cut, moments, waves)
         assemble(cut, moments, waves, span, gram[mine], zty[i])
     return whose, n_grams
+
+
+@njit(cache=True, nogil=True)
+def _grid_of(
+    i: int,
+    first: NDArray[np.int64],
+    last: NDArray[np.int64],
+    even: NDArray[np.bool_],
+    owner: NDArray[np.int64],
+) -> int:
+    """Which of the series before has the same ends, none of them a new number."""
+    for g in range(len(owner)):
+        j = owner[g]
+        if even[j] and first[j] == first[i] and last[j] == last[i]:
+            return g
+    return len(owner)
 
 
 @njit(cache=True, nogil=True)
@@ -141,23 +153,26 @@ def _walk(
     ranks: NDArray[np.int64],
     cut: NDArray[np.int64],
     moments: Floats,
+    y: Floats,
+    at: int,
 ) -> float:
-    """Changepoints and each piece's moments of a series with gaps; Σ y² is returned."""
+    """As ``_full`` of a series with gaps; scales it into ``y``."""
     total, rank, piece = 0.0, 0, 0
+    n = s1 = s2 = flat = ramp = 0.0
     for u in range(cut[0], cut[-1]):
         if not np.isfinite(values[i, u]):
             continue
         if piece < len(ranks) and rank == ranks[piece]:
+            moments[piece] = n, s1, s2, flat, ramp
+            n = s1 = s2 = flat = ramp = 0.0
             piece += 1
             cut[piece] = u
         rank += 1
         v, d = values[i, u] / scale, float(u - cut[piece])
+        y[at, u] = v
         total += v * v
-        moments[piece, 0] += 1.0
-        moments[piece, 1] += d
-        moments[piece, 2] += d * d
-        moments[piece, 3] += v
-        moments[piece, 4] += d * v
+        n, s1, s2, flat, ramp = n + 1.0, s1 + d, s2 + d * d, flat + v, ramp + d * v
+    moments[piece] = n, s1, s2, flat, ramp
     return total
 
 
@@ -223,13 +238,16 @@ def _add_pairs(
 ) -> None:
     """Add Σ f fᵀ over the rows [lo, hi) to the Fourier block of the upper triangle."""
     n, pair = features.shape[1], 0
+    if hi - lo < _SHORT_RUN:
+        for u in range(lo, hi):
+            for j in range(n):
+                factor = sign * features[u, j]
+                for k in range(j, n):
+                    gram[2 + j, 2 + k] += factor * features[u, k]
+        return
     for j in range(n):
         for k in range(j, n):
-            if hi - lo < _SHORT_RUN:
-                for u in range(lo, hi):
-                    gram[2 + j, 2 + k] += sign * features[u, j] * features[u, k]
-            else:
-                gram[2 + j, 2 + k] += sign * (pairs[hi, pair] - pairs[lo, pair])
+            gram[2 + j, 2 + k] += sign * (pairs[hi, pair] - pairs[lo, pair])
             pair += 1
 
 

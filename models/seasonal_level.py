@@ -37,7 +37,8 @@ class SeasonalLevelParams:
     recent_h: float = 168.0
     """Hours behind the height."""
     damping: float = 0.75
-    """Share of a change of level (of its logarithm) that is believed."""
+    """Share of a change of level (of its logarithm) that is believed: once from season to season,
+    and of what is left once more in the last hours, so that 1 - (1 - d)² of a new level is."""
 
     def __post_init__(self) -> None:
         """Refuse what looks back nowhere or overdoes it."""

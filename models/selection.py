@@ -9,7 +9,7 @@ from numba import njit
 
 from features.panel import Floats
 
-__all__ = ["finite_into", "nth", "quantile"]
+__all__ = ["finite_into", "lower_medians", "nth", "quantile"]
 
 _SHORT = 16
 _FACTOR, _PRIME = 48_271, 2**31 - 1  # Park, Miller & Stockmeyer, CACM 36, 1993
@@ -77,3 +77,15 @@ def finite_into(values: Floats, row: Any, n: int) -> int:
         values[n] = v
         n += np.isfinite(v)
     return n
+
+
+@njit(cache=True, nogil=True)
+def lower_medians(values: Floats) -> Floats:
+    """The lower of the middle values of each row, (n_rows,); NaN without any."""
+    out = np.full(len(values), np.nan)
+    row, spare = np.empty(values.shape[1]), np.empty(values.shape[1])
+    for i in range(len(values)):
+        n = finite_into(row, values[i], 0)
+        if n:
+            out[i] = nth(row, spare, 0, n, (n - 1) // 2)
+    return out

@@ -19,7 +19,7 @@ from models.champion import Champions
 from models.champion_fit import refitted
 from pipelines.accounting import silent_series
 from pipelines.clock import now
-from pipelines.errors import ConfigError, HistoryError
+from pipelines.errors import ConfigError, HistoryError, ModelError
 from pipelines.floors import CPU, capacity_table
 from pipelines.learning import forecasters, learn, learn_newcomers, without_maintenance
 from pipelines.moments import parse_duration
@@ -167,6 +167,12 @@ def _up_to_date(champions: Champions, panel: Panel, run: Run) -> Champions:
     """The live models, fitted on what came since; as they are where the grid is another one."""
     if panel.step != champions.step or panel.end <= champions.end:
         return champions
+    gone = sorted(champions.members.keys() - {f.name for f in forecasters(run.settings)})
+    if gone:
+        raise ModelError(
+            f"the live model needs {gone[0]!r}, which forecast.models no longer names; name it "
+            "again, or run `foretide train`"
+        )
     usual = without_maintenance(panel, run.settings)
     sane = usual.with_values(np.where(np.abs(usual.values) > LARGEST, np.nan, usual.values))
     return refitted(champions, sane, forecasters(run.settings))

@@ -8,6 +8,7 @@ import pandas as pd
 from features.panel import Panel
 from pipelines.hygiene import AnomalousPoints, Hygiene, anomalous_points, on_panel
 from pipelines.run import Run
+from pipelines.say import say
 from pipelines.staging import aside
 
 __all__ = ["leave_out", "left_out_of"]
@@ -20,8 +21,11 @@ def leave_out(run: Run) -> None:
     if run.settings.hygiene.enabled and not run.ref.inputs:
         found = anomalous_points(run, run.history_start)
         step_s = 0.0 if found.step is None else found.step.total_seconds()
-        points = found.points.assign(step_s=step_s, unread=found.unread_parts)
-        points.to_parquet(aside(run, "train") / _NOTED, index=False)
+        found.points.assign(step_s=step_s).to_parquet(aside(run, "train") / _NOTED, index=False)
+        if found.unread_parts:
+            say(
+                f"train: {found.unread_parts} files of scores cannot be read; anomalies in them stay"
+            )
 
 
 def left_out_of(run: Run, panel: Panel) -> Hygiene:
@@ -31,6 +35,5 @@ def left_out_of(run: Run, panel: Panel) -> Hygiene:
         return Hygiene(np.zeros(panel.values.shape, dtype=bool))
     points = pd.read_parquet(noted)
     step_s = points["step_s"].max() if len(points) else 0.0
-    unread = int(points["unread"].max()) if len(points) else 0
     step = pd.Timedelta(step_s, "s") if step_s else None
-    return on_panel(AnomalousPoints(points, step, unread), panel, run.settings.hygiene)
+    return on_panel(AnomalousPoints(points, step), panel, run.settings.hygiene)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from prefect.cache_policies import NO_CACHE
 from features.frames import BACKTEST, SKIPS
 from models.base import Baselines
 from models.bundle import save
+from models.left_out import noting
 from pipelines.adapters.tracking import ModelVersion
 from pipelines.clock import now
 from pipelines.errors import ConfigError, HistoryError
@@ -110,21 +111,25 @@ def train_shard(ask: TrainAsk) -> _Trained:
     skips = lesson.skipped.assign(step="train", issued_at=run.as_of, run_id=run.run_id)
     keep(run, "train", SKIPS, skips)
     meta = {"as_of": ask.run.as_of, "run_id": run.run_id}
+    every = pd.MultiIndex.from_frame(panel.keys)
     for i, learned in enumerate(lesson.groups):
         bundle, folder = f"{ask.folder}-{i}", aside(run, "train")
-        _save(folder / FORECASTER / bundle, learned.champions.to_baselines(), meta)
+        rows = every.get_indexer(pd.MultiIndex.from_frame(learned.champions.keys))
+        noted = noting(learned.champions.calibration, left_out.mask[rows], panel.start)
+        champions = replace(learned.champions, calibration=noted)
+        _save(folder / FORECASTER / bundle, champions.to_baselines(), meta)
         _save(folder / DETECTOR / bundle, learned.detectors, meta)
-    champions: dict[str, int] = {}
+    live: dict[str, int] = {}
     if lesson.groups:
         keep(run, "train", BACKTEST, pd.concat([g.champions.table for g in lesson.groups]))
         models = pd.concat([g.champions.chosen["model"] for g in lesson.groups])
-        champions = {str(k): int(v) for k, v in models.value_counts().items()}
+        live = {str(k): int(v) for k, v in models.value_counts().items()}
     digest = hashlib.sha256(np.ascontiguousarray(panel.values).tobytes()).hexdigest()
     return _Trained(
-        sum(champions.values()),
+        sum(live.values()),
         reasons(lesson.skipped),
         digest,
-        champions,
+        live,
         panel_counts(panel.counts) + Counter(left_out.counts()),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.forest_kernels import grow_forests, lower_medians, prepare, raw_scores
+from models.forest_kernels import grow_forests, prepare, raw_scores
 
 SUBSAMPLE, DEPTH = 256, 8
 
@@ -34,8 +34,3 @@ def test_many_rows_at_once_score_as_a_few_at_a_time(silent: int):
     ]
     np.testing.assert_array_equal(whole, np.concatenate(parts, axis=1))
     assert np.isfinite(whole[:5, 1000:]).all()
-
-
-def test_the_lower_median_is_a_value_of_the_row():
-    rows = np.array([[3.0, 1.0, 2.0, 4.0], [np.nan, 5.0, np.nan, 4.0], [np.nan] * 4])
-    np.testing.assert_array_equal(lower_medians(rows), [2.0, 4.0, np.nan])

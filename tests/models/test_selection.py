@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.selection import finite_into, nth, quantile
+from models.selection import finite_into, lower_medians, nth, quantile
 
 NUMBERS = arrays(
     float,
@@ -64,3 +64,8 @@ def test_quantiles_are_numpys(values: np.ndarray, p: float):
     np.testing.assert_array_equal(row[:n], there)
     got = quantile(row, np.empty(len(values)), 0, n, p)
     np.testing.assert_allclose(got, np.quantile(there, p) if n else np.nan, rtol=1e-9, atol=1e-9)
+
+
+def test_the_lower_median_is_a_value_of_the_row():
+    rows = np.array([[3.0, 1.0, 2.0, 4.0], [np.nan, 5.0, np.nan, 4.0], [np.nan] * 4])
+    np.testing.assert_array_equal(lower_medians(rows), [2.0, 4.0, np.nan])

@@ -136,7 +136,7 @@ def judged(lesson: Lesson, panel: Panel, told: Floats) -> None:
     assert (values[:, np.nanmin(history, axis=1) >= 0] >= 0).all()
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=15)
 @given(data=st.data())
 def test_any_samples_give_a_forecast_or_a_reason(data: st.DataObject) -> None:
     minutes, days = data.draw(
@@ -160,6 +160,18 @@ def test_any_samples_give_a_forecast_or_a_reason(data: st.DataObject) -> None:
     ahead = min(round(9 * 1440 / minutes), 4000)
     told = told_by(lesson.groups, panel.keys, panel.end, ahead, QUANTILES, local)
     judged(lesson, panel, told)
+
+
+@pytest.mark.parametrize(
+    ("minutes", "days"), [(m, days) for m, lengths in GRIDS.items() for days in lengths]
+)
+def test_all_troubles_at_once_on_every_grid(minutes: int, days: float) -> None:
+    step, n = pd.Timedelta(minutes, "min"), max(round(days * 1440 / minutes), 1)
+    end = START.floor(step) + (n + 1) * step
+    frame = long(shapes(n, 1440 / minutes, 0), START.floor(step), step)
+    panel = Panel.from_frame(frame, step=step, end=end)
+    lesson = learn(panel, Catalog({}), PLAIN, detectors=False)
+    judged(lesson, panel, told_by(lesson.groups, panel.keys, end, 300, QUANTILES, PLAIN))
 
 
 COMPANY = ("constant", "gap", "large", "negative", "outlier", "usual", "zero")
