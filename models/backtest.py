@@ -35,8 +35,9 @@ class BacktestParams:
     """At most so many; fewer where history is short."""
     horizon_h: float = 168.0
     """Length of each horizon and distance of the origins; at most half of the history."""
-    minimum_train_days: float = 3.0
-    """A series is backtested at an origin when its first sample is at least so long before it."""
+    minimum_train_days: float = 7.0
+    """A series is backtested at an origin when its first sample is at least so long before it: with
+    less than a week nobody knows what last week is worth."""
 
     def __post_init__(self) -> None:
         """Refuse values that allow no origin at all."""

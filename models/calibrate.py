@@ -10,9 +10,9 @@ unevenly: where load is predicted to be busy (above the ``busy`` quantiles of th
 where the busiest hours come from) it takes only a share of them, elsewhere the more, so that over
 all hours the nominal share is kept.
 
-Sources: Vovk, Gammerman & Shafer 2005 (split conformal, the (n+1)q rank); Papadopoulos et al. 2008
-and Lei et al. 2018 (locally weighted residuals); Boström & Johansson 2020 (Mondrian bins by level).
-Neighbouring residuals are not exchangeable, so n is counted in hours, not in steps.
+Sources: Vovk, Gammerman & Shafer 2005 (split conformal, the (n+1)q rank); Lei et al. 2018 (locally
+weighted residuals); Boström & Johansson 2020 (Mondrian bins by level). Neighbouring residuals are
+not exchangeable, so n is counted in hours, not in steps.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class CalibrationParams:
     level_edges: tuple[float, ...] = (1 / 3, 2 / 3, 0.9)
     """Quantiles of the predicted level that separate the bins in which an error is usual."""
     busy: tuple[float, float] = (0.4, 0.8)
-    """Quantiles of the predicted level: below the first an hour is usual, above the second busy."""
+    """Quantiles of the predicted level: below the first usual, above the second busy."""
     relief: float = 0.75
     """Share of the misses that an upper quantile leaves to the usual hours."""
     shrinkage_h: float = 12.0
@@ -57,14 +57,12 @@ class CalibrationParams:
         edges = self.level_edges
         if any(not 0 < e < 1 for e in edges) or list(edges) != sorted(set(edges)):
             raise ValueError(f"level_edges must increase between 0 and 1, got {edges!r}")
-        low, high = self.busy
-        if not 0 < low <= high < 1:
+        if not 0 < self.busy[0] <= self.busy[1] < 1:
             raise ValueError(f"busy must be two growing quantiles, got {self.busy!r}")
         if not 0 <= self.relief < 1:
             raise ValueError(f"relief must be at least 0 and below 1, got {self.relief!r}")
         for key in ("shrinkage_h", "minimum_h"):
-            value = getattr(self, key)
-            if not (np.isfinite(value) and value >= 0):
+            if not 0 <= (value := getattr(self, key)) < np.inf:
                 raise ValueError(f"{key} must be a finite number of at least 0, got {value!r}")
 
 
@@ -104,19 +102,23 @@ def fit_quantiles(
     step_h, shrinkage_h = step_h or _step_h(times), params.shrinkage_h
     edges, levels = _levels(level, params.level_edges)
     bins = (level[None] > edges[:, :, None]).sum(axis=0)
-    level_scale = _usual(residual, bins, levels.shape[1], step_h, shrinkage_h)
-    unit = _over(residual, _at_level(level_scale, levels, level))
+    # what is usual must not hang on one outage: errors count up to twice their 99 % quantile
+    most = 2 * row_quantiles(np.abs(residual), [0.99])[0][:, None]
+    tame = np.clip(residual, -most, most)
+    level_scale = _usual(tame, bins, levels.shape[1], step_h, shrinkage_h)
+    scale = _at_level(level_scale, levels, level)
+    unit = _over(tame, scale)
     hours, days = times.hour.to_numpy()[None], times.day_of_week.to_numpy()[None]
     hour_scale = _usual(unit, hours, _HOURS, step_h, shrinkage_h)
-    unit = _over(unit, _at_hour(hour_scale, times, step_h))
-    day_scale = _usual(unit, days, _DAYS, step_h, shrinkage_h)
-    unit = _over(unit, day_scale[:, days[0]]).astype(np.float32)
+    scale *= _at_hour(hour_scale, times, step_h)
+    day_scale = _usual(_over(tame, scale), days, _DAYS, step_h, shrinkage_h)
+    scale *= day_scale[:, days[0]]
+    unit = _over(residual, scale).astype(np.float32)
     ramp = row_quantiles(level, params.busy).T
     calibrated = there.sum(axis=1) * step_h >= max(params.minimum_h, step_h)
     offsets = _offsets(unit, _busy(level, ramp), step_h, params)
-    names = ("levels", "level_scale", "hour_scale", "day_scale", "ramp", "offsets")
-    every = (levels, level_scale, hour_scale, day_scale, ramp, offsets)
-    fitted = dict(zip(names, every, strict=True))
+    scales = {"level_scale": level_scale, "hour_scale": hour_scale, "day_scale": day_scale}
+    fitted = {"levels": levels, **scales, "ramp": ramp, "offsets": offsets}
     for array in fitted.values():
         array[~calibrated] = np.nan
     return {"calibrated": calibrated, **fitted}
@@ -170,7 +172,7 @@ def apply_quantiles(
 
 def _step_h(times: pd.DatetimeIndex) -> float:
     gaps = np.diff(times.to_numpy()) / np.timedelta64(1, "h")
-    return float(gaps[gaps > 0].min()) if (gaps > 0).any() else 1.0
+    return float(gaps[gaps > 0].min(initial=np.inf)) if (gaps > 0).any() else 1.0
 
 
 def _usual(

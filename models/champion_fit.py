@@ -26,7 +26,7 @@ from models.combination import COMBINATION, CombinationParams, with_combination
 from models.left_out import left_out
 from models.special_days import last_special
 
-__all__ = ["ChampionParams", "fit_champions", "newcomers", "refitted", "without_unusual"]
+__all__ = ["ChampionParams", "fit_champions", "newcomers", "only", "refitted", "without_unusual"]
 
 _EVERYWHERE = Calendar()
 _BLOCK = 256  # series calibrated in one go: temporaries of a large panel need not fit in memory
@@ -141,6 +141,17 @@ def refitted(champions: Champions, panel: Panel, forecasters: Sequence[Forecaste
     meta = {**old.meta, "end": seen.end.isoformat(), "wall_end": wall.end.isoformat()}
     calibration = replace(old, arrays=arrays, meta=meta)
     return replace(champions, members=members, calibration=calibration, outlook=None)
+
+
+def only(champions: Champions, rows: NDArray[np.bool_]) -> Champions:
+    """Some of the series, without the table and the outlook of the backtest."""
+    return Champions(
+        {name: baselines.select(rows) for name, baselines in champions.members.items()},
+        champions.chosen[rows].reset_index(drop=True),
+        champions.weights[rows],
+        champions.combined,
+        champions.calibration.select(rows),
+    )
 
 
 def without_unusual(panel: Panel, calendar: Calendar) -> Panel:

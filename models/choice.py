@@ -36,6 +36,8 @@ _BAR = "last week was the better forecast out of sample"
 _BEATEN = "beat last week out of sample"
 _COMBINED = "no model was better at every origin"
 REASONS = (_NO_BACKTEST, _BAR, _BEATEN, _COMBINED)
+_ROUNDING = 1e-6  # of float32: losses that differ by less are the same
+
 FIGURES = ("loss", "bar_loss", "wape", "naive_wape", "origins")
 """Columns of the choice that hold numbers."""
 
@@ -98,7 +100,7 @@ def calibrated_loss(backtest: Backtest, probability: float) -> Floats:
     """Mean of the pinball losses at the median and at a quantile, (n_series, n_models, n_origins).
 
     The quantile is the median plus that quantile of the model's residuals at the other origins.
-    With one origin there are no others: then the loss is the median's alone.
+    A series with one answered origin has no others: then the loss is the median's alone.
     """
     median = backtest.score("pinball_q50")
     n_origins = len(backtest.origins)
@@ -106,7 +108,8 @@ def calibrated_loss(backtest: Backtest, probability: float) -> Floats:
         return median
     points = [backtest.point[name] for name in backtest.models]
     every = [_quantile_loss(backtest.actual, point, probability) for point in points]
-    return (median + np.stack(every, axis=1)) / 2
+    quantile_loss = np.stack(every, axis=1)
+    return np.where(np.isfinite(quantile_loss), (median + quantile_loss) / 2, median)
 
 
 @njit(cache=True, nogil=True)
@@ -156,7 +159,7 @@ def _winner(
         everywhere = (better | ~asked).all(axis=1) & (is_bar[best] | (asked.sum(axis=1) > 1))
         holds = np.isfinite(total[rows, held])
         winner = np.where(holds, np.where(everywhere, best, held), winner)
-    beaten = total[rows, winner] < total[rows, bar]
+    beaten = total[rows, winner] < (1 - _ROUNDING) * total[rows, bar]
     reason = np.select([is_bar[winner], beaten], [_BAR, _BEATEN], _COMBINED)
     return winner, reason
 

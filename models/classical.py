@@ -20,6 +20,7 @@ import hashlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -49,6 +50,7 @@ _FIGURES = ("level", "increment", "phi", "gain", "gain_trend", "sigma")
 _DAY_S = 86_400
 _FLAT = 1e-12  # share of a larger number that is rounding alone
 _OUTER = np.searchsorted(PROBABILITIES, (0.01, 0.1))
+_FILTERS = Lock()  # warnings' filters are the process's: threads would put back each other's
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,7 @@ def _fit_level(series: Floats, model: Literal["ets", "arima"]) -> Floats:
         return np.array([x[-1] * scale, 0.0, 0.0, 0.0, 0.0, 0.0])
     # Before the filters: statsmodels, when imported, puts its own in front.
     fit = _ets() if model == "ets" else _arima()
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
+    with _FILTERS, warnings.catch_warnings(), np.errstate(all="ignore"):
         # No convergence, a poor start, an overflow on the way: the answer is checked below.
         warnings.simplefilter("ignore", category=UserWarning)
         warnings.simplefilter("ignore", category=RuntimeWarning)

@@ -51,6 +51,9 @@ class DriftParams:
     """Share by which the error must exceed that of the backtest to be drift."""
     minimum_error: float = 0.05
     """Share of the load: a smaller error is no drift, however exact the backtest was."""
+    gross_ratio: float = 3.0
+    """So many times the worst backtest week's error, or last week's, on the middle day is no
+    chance, however few the days and however much they differ."""
     demotion_margin: float = 0.05
     """Share by which the error must exceed that of last week's values to lose against them."""
     persistence_h: float = 20.0
@@ -127,7 +130,8 @@ def measure(
     the bar has a value too; ``behind, behind_low``: by which share of the bar's error that of the
     forecast is larger there, and its lower bound; ``error, error_low``: the error as a share of
     what was measured or forecast, whichever is more (so that load that stopped is an error of 1),
-    and its lower bound; ``coverage_low, coverage_high``: the bounds.
+    and its lower bound; ``coverage_low, coverage_high``: the bounds; ``behind_usual, error_usual``:
+    the middle day's figures.
     NaN where there is nothing to compare.
     """
     days = np.flatnonzero(np.diff(times.floor("D").astype("int64").to_numpy(), prepend=-1))
@@ -147,10 +151,10 @@ def _figures(
 ) -> pd.DataFrame:
     there = np.isfinite(actual - q50)
     points = measures.points(actual, q50)
-    error, error_width = _error(actual, q50, there, days, params)
+    error, error_width, error_usual = _error(actual, q50, there, days, params)
     covered, covered_width = _covered(actual, q90, days, step, params)
     common = np.where(there & np.isfinite(bar), actual, np.nan)
-    behind, behind_width = _behind(actual, q50, bar, days, params)
+    behind, behind_width, behind_usual = _behind(actual, q50, bar, days, params)
     return pd.DataFrame(
         {
             "wape": measures.wape(actual, q50),
@@ -164,8 +168,10 @@ def _figures(
             "bar_wape": measures.wape(common, bar),
             "behind": behind,
             "behind_low": behind - behind_width,
+            "behind_usual": behind_usual,
             "error": error,
             "error_low": error - error_width,
+            "error_usual": error_usual,
             "coverage_low": covered - covered_width,
             "coverage_high": covered + covered_width,
         }
@@ -178,7 +184,7 @@ def _error(
     there: NDArray[np.bool_],
     days: NDArray[np.intp],
     params: DriftParams,
-) -> tuple[Floats, Floats]:
+) -> tuple[Floats, Floats, Floats]:
     """The absolute error over what was measured or forecast, whichever is more."""
     off, came, told = (
         _by_day(np.where(there, np.abs(v), 0.0), days) for v in (actual - q50, actual, q50)
@@ -186,17 +192,18 @@ def _error(
     more = came.sum(axis=1) >= told.sum(axis=1)
     judged = _by_day(there.astype(np.float64), days) > 0
     below = np.where(more[:, None], came, told)
-    return _with_width(off, below, judged, params, params.false_alarms)
+    return *_with_width(off, below, judged, params, params.false_alarms), _usual(off, below)
 
 
 def _behind(
     actual: Floats, q50: Floats, bar: Floats, days: NDArray[np.intp], params: DriftParams
-) -> tuple[Floats, Floats]:
+) -> tuple[Floats, Floats, Floats]:
     """How much larger the error is than that of the bar, as a share of the bar's."""
     both = np.isfinite(actual - q50) & np.isfinite(bar)
     own, other = (_by_day(np.where(both, np.abs(actual - v), 0.0), days) for v in (q50, bar))
     judged = _by_day(both.astype(np.float64), days) > 0
-    return _with_width(own - other, other, judged, params, params.demotion_false_alarms)
+    width = _with_width(own - other, other, judged, params, params.demotion_false_alarms)
+    return *width, _usual(own - other, other)
 
 
 def _covered(
@@ -211,6 +218,12 @@ def _covered(
     at_least = np.sqrt(_over(np.full(len(draws), NOMINAL * (1 - NOMINAL)), draws))
     # a share of hits has no long tail: Student's quantile would see nothing in a week
     return share, -ndtri(params.false_alarms) * np.maximum(spread, at_least)
+
+
+def _usual(above: Floats, below: Floats) -> Floats:
+    """The middle day's ratio, (n_series,); NaN without any."""
+    daily = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    return measures.row_quantiles(daily, [0.5])[0]
 
 
 def _with_width(

@@ -50,7 +50,7 @@ def judge(found: pd.DataFrame, at: pd.Timestamp, params: DriftParams) -> pd.Data
             _coverage(found),
             "worse than last week's values; demoted if it stays so",
         ],
-        "as good as its backtest",
+        "not worse than its backtest beyond chance",
     )
     goes_on = (found["before"] == verdict).to_numpy()
     since = found["before_since"].where(goes_on).fillna(at)
@@ -73,8 +73,10 @@ def _able(
 
 def _erred(found: pd.DataFrame, params: DriftParams) -> NDArray[np.bool_]:
     usual = np.maximum((1 + params.margin) * found["backtest_wape"], params.minimum_error)
-    beyond = found["error"] > usual
-    return (beyond & (found["error_low"] > found["backtest_worst_wape"])).to_numpy()
+    worst = found["backtest_worst_wape"]
+    beyond_chance = found["error_low"] > worst
+    gross = found["error_usual"] > np.maximum(params.gross_ratio * worst, params.minimum_error)
+    return ((found["error"] > usual) & (beyond_chance | gross)).to_numpy()
 
 
 def _covers_ill(found: pd.DataFrame, params: DriftParams) -> NDArray[np.bool_]:
@@ -85,7 +87,10 @@ def _covers_ill(found: pd.DataFrame, params: DriftParams) -> NDArray[np.bool_]:
 def _loses(found: pd.DataFrame, params: DriftParams) -> NDArray[np.bool_]:
     """Worse than last week's values, beyond chance; they cannot lose to themselves."""
     worse = found["own_wape"] > (1 + params.demotion_margin) * found["bar_wape"]
-    return (worse & (found["behind_low"] > 0) & ~found["is_bar"].astype(bool)).to_numpy()
+    gross = found["behind_usual"] > params.gross_ratio - 1
+    gross &= found["own_wape"] > params.minimum_error
+    beyond_chance = found["behind_low"] > 0
+    return (worse & (beyond_chance | gross) & ~found["is_bar"].astype(bool)).to_numpy()
 
 
 def _worse(found: pd.DataFrame) -> NDArray[np.object_]:

@@ -79,7 +79,10 @@ def told_verdicts(run: Run) -> pd.DataFrame:
     if run.ref.inputs or not run.parts(VERDICTS):
         return pd.DataFrame(columns=[*VERDICTS.schema.names, "holds"])
     table: pd.DataFrame = run.read(VERDICTS, newest=True).to_pandas()
-    holding = pd.MultiIndex.from_frame(newest_verdicts(run)[_KEY])
+    try:
+        holding = pd.MultiIndex.from_frame(newest_verdicts(run)[_KEY])
+    except ModelError:  # the tracker cannot be asked which training is live: all may hold
+        return table.assign(holds=True)
     return table.assign(holds=pd.MultiIndex.from_frame(table[_KEY].astype("str")).isin(holding))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -19,12 +21,18 @@ CPU = "cpu_usage_cores"
 
 
 def capacity_table(
-    run: Run, panel: Panel, champions: Champions, start: pd.Timestamp, grid: Floats
+    run: Run,
+    panel: Panel,
+    champions: Champions,
+    start: pd.Timestamp,
+    grid: Floats,
+    verdicts: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Replicas for every workload whose CPU is forecast: the CAPACITY contract's columns.
 
     ``grid`` is (2, n_series, n_steps) from ``start`` on: the plan's quantile and the median of all
     series of the champions. Where a forecast must not act the gate says ``shadow``, and why.
+    ``verdicts`` are those of ``newest_verdicts``, for who has read them already.
     """
     params = run.settings.prescale.capacity
     rows = np.flatnonzero((champions.chosen["metric"] == CPU).to_numpy())
@@ -42,7 +50,7 @@ def capacity_table(
         lead_time_s=column["lead_time_s"],
         step=champions.step,
         params=params,
-        shadow=_doubts(run, panel, champions, rows, names),
+        shadow=_doubts(run, panel, champions, rows, _untrusted(run, verdicts)),
     )
     times = pd.date_range(start, periods=grid.shape[2], freq=champions.step).as_unit("ms")
     valid_until = run.as_of + pd.Timedelta(run.settings.forecast.valid_for_h, "h")
@@ -51,9 +59,14 @@ def capacity_table(
 
 
 def _doubts(
-    run: Run, panel: Panel, champions: Champions, rows: NDArray[np.intp], names: list[str]
+    run: Run,
+    panel: Panel,
+    champions: Champions,
+    rows: NDArray[np.intp],
+    untrusted: Mapping[str, str],
 ) -> list[str]:
     """Why a workload's forecast must not act; empty where it may."""
+    names = champions.chosen["workload"].to_numpy()[rows].tolist()
     age_d = (run.as_of - champions.trained_until) / pd.Timedelta(days=1)
     oldest_d = run.settings.forecast.maximum_model_age_days
     if age_d > oldest_d:
@@ -66,7 +79,6 @@ def _doubts(
     silent_h = np.where(there.any(axis=1), silent_h, np.inf)
     limit_h = run.settings.quality.maximum_staleness_h
     origins = champions.chosen["origins"].to_numpy()[rows]
-    untrusted = _untrusted(run)
     return [
         f"no CPU sample in the last {limit_h:g} h"
         if hours > limit_h
@@ -75,9 +87,9 @@ def _doubts(
     ]
 
 
-def _untrusted(run: Run) -> dict[str, str]:
+def _untrusted(run: Run, verdicts: pd.DataFrame | None) -> dict[str, str]:
     """The workloads whose CPU forecast has drifted or was demoted → why."""
-    verdicts = newest_verdicts(run)
+    verdicts = newest_verdicts(run) if verdicts is None else verdicts
     flagged = verdicts[verdicts["verdict"].isin(FLAGGED) & (verdicts["metric"] == CPU)]
     return {
         row["workload"]: f"{row['verdict']} since {row['since']:%Y-%m-%d %H:%M} UTC: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,9 @@ from prefect.cache_policies import NO_CACHE
 
 from features.frames import CAPACITY, FORECASTS, QUANTILES, SKIPS, quantile_column
 from features.panel import Floats, Panel
-from features.quality import LARGEST
+from features.quality import LARGEST, judge
 from models.champion import Champions
-from models.champion_fit import refitted
+from models.champion_fit import only, refitted
 from pipelines.accounting import silent_series
 from pipelines.clock import now
 from pipelines.errors import ConfigError, HistoryError, ModelError
@@ -28,7 +28,7 @@ from pipelines.registry import load_live
 from pipelines.run import Run, RunRef
 from pipelines.staging import commit_tables, keep, staged
 from pipelines.tasks import publish, run_shards, threads
-from pipelines.verdicts import demoted
+from pipelines.verdicts import demoted, newest_verdicts
 
 __all__ = ["forecast"]
 
@@ -133,7 +133,8 @@ def forecast_shard(ask: _Ask) -> _Done:
     if tables:
         keep(run, "forecast", FORECASTS, pd.concat([t for t, _ in tables]))
         cpu = [grid for _, grid in tables if grid is not None]
-        capacity = [capacity_table(run, panel, *grid) for grid in cpu]
+        verdicts = newest_verdicts(run) if cpu else None
+        capacity = [capacity_table(run, panel, *grid, verdicts) for grid in cpu]
     if capacity:
         keep(run, "forecast", CAPACITY, pd.concat(capacity))
     return _Done(
@@ -153,19 +154,36 @@ def _champions(run: Run, panel: Panel) -> tuple[list[tuple[Champions, str]], pd.
         return pieces, lesson.skipped.assign(**stamp)
     live = load_live(run, sorted(panel.keys["workload"].unique()), detectors=False)
     version = live.forecaster.label
-    champions = [s.champions for s in live.shards]
-    if run.settings.forecast.refit:
-        champions = [_up_to_date(c, panel, run) for c in champions]
-    pieces = [(c.demoted(demoted(run, c.keys)), version) for c in champions]
     demand = panel.select(_published(panel.keys["metric"], run))
-    known = pd.concat([panel.keys[:0], *(c.keys for c, _ in pieces)])
+    silent, verdicts = _silent(demand, run), newest_verdicts(run)
+    pieces: list[tuple[Champions, str]] = []
+    for champions in (s.champions for s in live.shards):
+        wanted = _among(champions.keys, demand.keys) & ~_among(champions.keys, silent)
+        mine = only(champions, wanted)
+        mine = _up_to_date(mine, panel, run) if run.settings.forecast.refit else mine
+        pieces.append((mine.demoted(demoted(run, mine.keys, verdicts)), version))
+    known = pd.concat([silent[["workload", "metric"]], *(s.champions.keys for s in live.shards)])
     fresh, skipped = learn_newcomers(demand, known, run.catalog, run.settings)
-    return [*pieces, *((c, version) for c in fresh)], skipped.assign(**stamp)
+    told = [*pieces, *((c, version) for c in fresh)]
+    return [t for t in told if len(t[0].chosen)], pd.concat([silent, skipped]).assign(**stamp)
+
+
+def _silent(demand: Panel, run: Run) -> pd.DataFrame:
+    """The series that ceased to be measured: ``workload, metric, reason``."""
+    lenient = {"minimum_history_days": 0.0, "minimum_coverage": 0.0}
+    verdict = judge(demand, replace(run.settings.quality, **lenient))
+    return verdict.loc[~verdict["ok"], ["workload", "metric", "reason"]]
+
+
+def _among(keys: pd.DataFrame, others: pd.DataFrame) -> np.ndarray:
+    """Which of the series are among the others."""
+    columns = ["workload", "metric"]
+    return pd.MultiIndex.from_frame(keys[columns]).isin(pd.MultiIndex.from_frame(others[columns]))
 
 
 def _up_to_date(champions: Champions, panel: Panel, run: Run) -> Champions:
     """The live models, fitted on what came since; as they are where the grid is another one."""
-    if panel.step != champions.step or panel.end <= champions.end:
+    if not len(champions.chosen) or panel.step != champions.step or panel.end <= champions.end:
         return champions
     gone = sorted(champions.members.keys() - {f.name for f in forecasters(run.settings)})
     if gone:
@@ -212,6 +230,8 @@ def _publish(
     levels = tuple(sorted({*QUANTILES, *ask.quantiles, plan_q}))
     rows = np.flatnonzero(_published(champions.chosen["metric"], run))
     values, models = champions.predict(start, n_steps, levels, forecasters(run.settings))
+    least, most = _range(champions.chosen["metric"], run)
+    values = np.clip(values, least[:, None], most[:, None])
     shown = [q for q in levels if q in QUANTILES or q in ask.quantiles]
     table = _table(run, champions, start, values, levels, shown, rows, models, version)
     is_cpu = (champions.chosen["metric"] == CPU).to_numpy()
@@ -219,6 +239,13 @@ def _publish(
         return table, None
     grid = values[[levels.index(plan_q), levels.index(0.5)]]
     return table, (champions, start, grid)
+
+
+def _range(metrics: pd.Series, run: Run) -> tuple[Floats, Floats]:
+    """Between which values a metric can be, by the catalog, (n_series,) each."""
+    known = [(run.catalog[m].minimum, run.catalog[m].maximum) for m in metrics]
+    least = np.array([-np.inf if low is None else low for low, _ in known], dtype=float)
+    return least, np.array([np.inf if high is None else high for _, high in known], dtype=float)
 
 
 def _table(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from pandas.api.typing import NaTType
 
 from features.frames import FORECASTS, Contract, FrameError
 from features.panel import Floats, Panel
@@ -49,6 +50,8 @@ class Issued:
 def issued_forecasts(run: Run, start: pd.Timestamp, weeks: int) -> Issued | None:
     """The forecasts of ``[start, as_of)`` and what came; nothing where none was issued.
 
+    A step that is not over at ``as_of`` is left out: what was measured of it is not all of it.
+
     ``weeks`` is how far before ``start`` samples are read for the bar.
 
     Raises
@@ -61,8 +64,15 @@ def issued_forecasts(run: Run, start: pd.Timestamp, weeks: int) -> Issued | None
         return None
     stamps = table["issued_at"].dt.as_unit("ms").astype("int64").astype("float64")
     table = table.assign(issued_ms=stamps)
+    end, is_over = run.as_of, np.ones(len(table), dtype=bool)
+    if not pd.isna(step := table["step"].min()):
+        end = run.as_of.floor(step)
+        is_over = (table["ts"] < end).to_numpy(dtype=bool)
+    if not is_over.any():
+        return None
+    table = table[is_over]
     columns = ("q50", "q90", "issued_ms")
-    told = {name: on_grid(table, name, start, run.as_of) for name in columns}
+    told = {name: on_grid(table, name, start, end) for name in columns}
     like = told["q50"]
     models = table.groupby(["workload", "metric"], observed=True)["model"].last()
     seen = _measured(run, like, start - weeks * _WEEK)
@@ -81,30 +91,46 @@ def issued_forecasts(run: Run, start: pd.Timestamp, weeks: int) -> Issued | None
 
 
 def as_issued(run: Run, contract: Contract, start: pd.Timestamp) -> pd.DataFrame:
-    """For every step of the window the row that was issued last before the step began."""
+    """For every step of the window the row that was issued last before the step began.
+
+    ``step`` is added: the length of the steps that were forecast; empty where each forecast has but
+    one.
+    """
     horizon = pd.Timedelta(run.settings.forecast.horizon_h, "h")
     try:
         table: pd.DataFrame = run.read(contract, start - horizon).to_pandas()
     except StoreError:
         return pd.DataFrame(columns=contract.schema.names)
+    table["step"] = _step(table, [c for c in contract.key if c != "ts"])
     ahead = (table["ts"] >= start) & (table["ts"] < run.as_of) & (table["issued_at"] <= table["ts"])
     key = [c for c in contract.key if c != "issued_at"]
     return table[ahead].sort_values("issued_at").drop_duplicates(key, keep="last")
 
 
 def on_grid(table: pd.DataFrame, column: str, start: pd.Timestamp, end: pd.Timestamp) -> Panel:
-    """One column of a table on the grid of its own steps."""
+    """One column of what ``as_issued`` gave on the grid of its own steps."""
     long = table[["workload", "metric", "ts"]].assign(value=table[column])
-    return Panel.from_frame(long, start=start, end=end)
+    step = table["step"].min()
+    return Panel.from_frame(long, step=None if pd.isna(step) else step, start=start, end=end)
+
+
+def _step(table: pd.DataFrame, by: list[str]) -> pd.Timedelta | NaTType:
+    """The shortest time between two rows of one forecast; NaT where there are no two."""
+    ts = table["ts"].dt.as_unit("ms").astype("int64").to_numpy()
+    one = table.groupby(by, observed=True, sort=False).ngroup().to_numpy()
+    order = np.lexsort((ts, one))
+    gaps = np.diff(ts[order])[np.diff(one[order]) == 0]
+    gaps = gaps[gaps > 0]
+    return pd.Timedelta(int(gaps.min()), "ms") if len(gaps) else pd.NaT
 
 
 def _measured(run: Run, like: Panel, since: pd.Timestamp) -> Panel:
     """What was measured, on the forecast's grid and in its order; NaN where nothing was."""
     metrics = like.keys["metric"].unique().tolist()
-    frame = run.samples(since, run.as_of, metrics)
+    frame = run.samples(since, like.end, metrics)
     try:
         panel = Panel.from_frame(
-            frame, step=like.step, start=since, end=run.as_of, aggregates=run.catalog.aggregates()
+            frame, step=like.step, start=since, end=like.end, aggregates=run.catalog.aggregates()
         )
     except FrameError as error:
         raise HistoryError(str(error)) from error

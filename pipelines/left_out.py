@@ -21,7 +21,8 @@ def leave_out(run: Run) -> None:
     if run.settings.hygiene.enabled and not run.ref.inputs:
         found = anomalous_points(run, run.history_start)
         step_s = 0.0 if found.step is None else found.step.total_seconds()
-        found.points.assign(step_s=step_s).to_parquet(aside(run, "train") / _NOTED, index=False)
+        points = found.points.assign(step_s=step_s)
+        points.to_parquet(aside(run, "train") / _NOTED, index=False)
         if found.unread_parts:
             say(
                 f"train: {found.unread_parts} files of scores cannot be read; anomalies in them stay"

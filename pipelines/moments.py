@@ -12,8 +12,8 @@ from pipelines.errors import ConfigError
 __all__ = ["parse_duration", "parse_time"]
 
 _FIRST, _LAST = pd.Timestamp("1970-01-01", tz="UTC"), pd.Timestamp("2200-01-01", tz="UTC")
-_LENGTH = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|h|d|w)")
-_SECONDS = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_LENGTH = re.compile(r"(\d+(?:\.\d+)?) ?(s|min|m|h|d|w)")
+_SECONDS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _LONGEST_S = 3660 * 86400
 
 
@@ -37,7 +37,8 @@ def parse_time(text: str, option: str) -> pd.Timestamp:
 
 
 def parse_duration(text: str, option: str) -> pd.Timedelta:
-    """A length of time given by the user: a number and ``s``, ``min``, ``h``, ``d`` or ``w``.
+    """A length of time given by the user: a number and ``s``, ``min`` or ``m``, ``h``, ``d``,
+    ``w``.
 
     Raises
     ------

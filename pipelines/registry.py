@@ -59,7 +59,8 @@ def load_live(run: Run, workloads: Sequence[str], *, detectors: bool) -> Live:
             f"no champion is registered at {tracking.shown}; run `foretide train` first"
         )
     with tracking.files(version) as model:
-        champions = {n: _champions(b) for n, b in _bundles(model, workloads)}
+        bundles = _bundles(model, workloads, version.label)
+        champions = {n: _champions(b, f"{version.label}, {n}") for n, b in bundles}
     ends = [c.end for c in champions.values() if c is not None and len(c.chosen)]
     end = max(ends, default=run.as_of)
     if end > run.as_of:
@@ -81,7 +82,7 @@ def load_live(run: Run, workloads: Sequence[str], *, detectors: bool) -> Live:
         )
     if other is not None:
         with tracking.files(other) as model:
-            found = dict(_bundles(model, workloads))
+            found = dict(_bundles(model, workloads, other.label))
     shards = tuple(
         Learned(c, found.get(name, {}))
         for name, c in champions.items()
@@ -96,41 +97,53 @@ def same_training(live: Sequence[ModelVersion | None]) -> bool:
     return len(runs - {""}) < 2
 
 
-def check_round_trip(model: Path, settings: Settings) -> None:
+def check_round_trip(model: Path, settings: Settings, label: str = "") -> None:
     """Load a version's files and let them answer once, one shard after the other: all at once they
     need not fit in memory.
+
+    ``label`` is what errors call the version; by default its folder's name.
 
     Raises
     ------
     ModelError
-        They do not load, or a forecast is not finite where a champion is live.
+        They do not load or cannot be asked, or no forecast of a shard is finite.
     """
+    label = label or model.name
     every, any_bundle = forecasters(settings), False
-    for name, bundle in _bundles(model, None):
+    for name, bundle in _bundles(model, None, label):
         any_bundle = True
-        champions = _champions(bundle)
+        champions = _champions(bundle, f"{label}, {name}")
         if champions is None:
             continue  # the detector family: its baselines were parsed, there is nothing to predict
-        values, _ = champions.predict(champions.end, 1, (0.5,), every)
+        try:
+            values, _ = champions.predict(champions.end, 1, (0.5,), every)
+        except ValueError as error:
+            raise ModelError(f"{label}, {name}: the version cannot forecast: {error}") from error
         if not np.isfinite(values).any():
-            raise ModelError(f"{model.name}/{name}: the logged version forecasts nothing")
+            raise ModelError(f"{label}, {name}: the logged version forecasts nothing")
     if not any_bundle:
-        raise ModelError(f"{model.name}: the logged version holds no bundle")
+        raise ModelError(f"{label}: the logged version holds no bundle")
 
 
 def _bundles(
-    model: Path, workloads: Sequence[str] | None
+    model: Path, workloads: Sequence[str] | None, label: str
 ) -> Iterator[tuple[str, dict[str, Baselines]]]:
     """Name and contents of each bundle, read when it is asked for."""
     try:
         for folder in sorted(p for p in (model / _DATA).glob("*/*") if p.is_dir()):
             yield folder.name, load(folder, workloads=workloads)[0]
     except (ValueError, OSError) as error:
-        raise ModelError(f"{model.name}: the registered version does not load: {error}") from error
+        raise ModelError(f"{label}: the registered version does not load: {error}") from error
 
 
-def _champions(bundle: dict[str, Baselines]) -> Champions | None:
-    return Champions.from_baselines(bundle) if "champion" in bundle else None
+def _champions(bundle: dict[str, Baselines], label: str) -> Champions | None:
+    """The champions of a forecaster's bundle; nothing of a detector's."""
+    if "champion" not in bundle:
+        return None
+    try:
+        return Champions.from_baselines(bundle)
+    except (ValueError, KeyError) as error:
+        raise ModelError(f"{label}: the registered version does not load: {error}") from error
 
 
 class _Pyfunc:

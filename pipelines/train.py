@@ -152,6 +152,9 @@ def register(
     digest = hashlib.sha256("".join(s.data_hash for s in shards).encode()).hexdigest()
     kept = keep_others(run, aside(run, "train")) if drifted else Kept()
     versions = [_log(run, family, digest, series, kept) for family in (FORECASTER, DETECTOR)]
+    # Tables first: verdicts pass over a backtest whose version is not live, so dying in between
+    # leaves the old model and what is held against it. A live version without its backtest would
+    # be judged, and trusted, by that of the training before.
     commit_tables(run, "train")
     for version in versions:  # both families were logged and loaded back: now they go live together
         run.tracking().promote(version.family, version.version)

@@ -1,10 +1,14 @@
 """Verdicts: what evaluate finds out about every series' live model, and what holds of it now.
 
 A verdict is about one training of one workload. A workload was trained last when a backtest of it
-was last written; what was found out about an older training says nothing about the new model.
+was last written by a training that is live; what was found out about another training says nothing
+about the live model. A training that died before its version went live, or that was rolled back,
+counts for nothing.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -14,8 +18,11 @@ from features.frames import BACKTEST, VERDICTS
 from models.choice import BARS
 from models.drift import DriftParams, measure
 from models.verdict import DEMOTED, DRIFTED, UNJUDGED, judge
+from pipelines.adapters.tracking import ModelVersion, Tracking
+from pipelines.errors import ConfigError
 from pipelines.issued import Issued
-from pipelines.run import Run
+from pipelines.registry import FORECASTER
+from pipelines.run import Run, part_name
 
 __all__ = ["FLAGGED", "demoted", "judge_issued", "newest_verdicts", "summary"]
 
@@ -37,20 +44,35 @@ def newest_verdicts(run: Run) -> pd.DataFrame:
     """The verdicts that hold now, in the VERDICTS contract's columns; empty where there are none.
 
     They are those of the newest evaluation at or before the run's clock, without the workloads that
-    were trained since. A run on files learns its models itself: nothing is known of them.
+    were trained since; where it was about a training that is not live, those of the newest
+    evaluation of the live one. A run on files learns its models itself: nothing is known of them.
+
+    Raises
+    ------
+    ModelError
+        The tracker cannot be asked what is live.
     """
     parts = run.parts(VERDICTS)
     if run.ref.inputs or not parts:
         return pd.DataFrame(columns=VERDICTS.schema.names)
-    table = _read(run, parts[-1])
-    newest = _trained_at(_trainings(run, table["trained_at"].min()), table["workload"])
+    lineage = _lineage(run)
+    table = _about_live(run, parts, lineage)
+    oldest = table["trained_at"].min()
+    # Only what is newer can make a verdict old: most often there is nothing to read.
+    since = [] if pd.isna(oldest) else _newer(run.parts(BACKTEST, oldest), oldest)
+    newest = _trained_at(_trainings(run, since, lineage), table["workload"])
     is_old = newest > table["trained_at"]
     return table[~is_old].reset_index(drop=True)
 
 
-def demoted(run: Run, keys: pd.DataFrame) -> NDArray[np.bool_]:
-    """Which of the series (``workload, metric``) have lost their champion's edge, (n_series,)."""
-    verdicts = newest_verdicts(run)
+def demoted(
+    run: Run, keys: pd.DataFrame, verdicts: pd.DataFrame | None = None
+) -> NDArray[np.bool_]:
+    """Which of the series (``workload, metric``) have lost their champion's edge, (n_series,).
+
+    ``verdicts`` are those of ``newest_verdicts``, for who has read them already.
+    """
+    verdicts = newest_verdicts(run) if verdicts is None else verdicts
     lost = verdicts.loc[verdicts["verdict"] == DEMOTED, _KEY]
     return pd.MultiIndex.from_frame(keys[_KEY]).isin(pd.MultiIndex.from_frame(lost))
 
@@ -64,7 +86,8 @@ def judge_issued(
     as far back as a training reads: an older one knows nothing that is still learned from.
     """
     keys = issued.keys.assign(model=issued.models, is_bar=issued.models == BARS[0])
-    trained = _trainings(run, start - pd.Timedelta(run.settings.history.days, "D"))
+    since = start - pd.Timedelta(run.settings.history.days, "D")
+    trained = _trainings(run, run.parts(BACKTEST, since), _lineage(run))
     found = keys.merge(trained[[*_KEY, *_BACKTEST]], on=_KEY, how="left")
     found["trained_at"] = _trained_at(trained, found["workload"])
     found = found.merge(_before(run), on=[*_KEY, "trained_at"], how="left")
@@ -113,11 +136,86 @@ def _before(run: Run) -> pd.DataFrame:
     return table[columns].rename(columns=_BEFORE)
 
 
-def _trainings(run: Run, since: pd.Timestamp) -> pd.DataFrame:
-    """Every series that was trained since: ``workload, metric, trained_at`` of its workload's
-    newest training, and how its champion did in that training's backtest."""
-    parts = run.parts(BACKTEST, None if pd.isna(since) else since)
-    found = [_backtest(run, part) for part in reversed(parts)]
+@dataclass(frozen=True, slots=True)
+class _Lineage:
+    """Which trainings' clocks the live forecaster descends from, as parts name them.
+
+    ``until`` is that of its full training: who was trained before it is not live any more, but was.
+    ``partial`` are those of the trainings of some workloads since.
+    """
+
+    until: str
+    partial: frozenset[str]
+
+    def has(self, clock: str) -> bool:
+        """Whether a training at that moment is live, or was before the live one."""
+        return clock <= self.until or clock in self.partial
+
+
+def _lineage(run: Run) -> _Lineage | None:
+    """That of the live forecaster; nothing where it is not known: nothing was trained yet, or the
+    version says nothing of its training."""
+    try:
+        tracking = run.tracking()
+    except ConfigError:  # there is no place where a version could be
+        return None
+    live = tracking.champion(FORECASTER)
+    if live is None or not live.tags.get("as_of"):
+        return None
+    partial = (v.tags["retrained_at"] for v in _descent(tracking, live) if _is_partial(v))
+    until = part_name(pd.Timestamp(live.tags["as_of"]))
+    return _Lineage(until, frozenset(part_name(pd.Timestamp(at)) for at in partial))
+
+
+def _descent(tracking: Tracking, live: ModelVersion) -> list[ModelVersion]:
+    """The version and those that its rows were taken over from, as far as they are still there."""
+    if not _is_partial(live):
+        return [live]
+    known = {v.label: v for v in tracking.versions(FORECASTER)}
+    found: list[ModelVersion] = []
+    version: ModelVersion | None = live
+    while version is not None and version not in found:
+        found.append(version)
+        version = known.get(version.tags.get("retrained_from", ""))
+    return found
+
+
+def _is_partial(version: ModelVersion) -> bool:
+    return bool(version.tags.get("retrained_at"))
+
+
+def _about_live(run: Run, parts: list[str], lineage: _Lineage | None) -> pd.DataFrame:
+    """For every series the newest verdict on a live training."""
+    found: list[pd.DataFrame] = []
+    for part in reversed(parts):
+        table = _read(run, part)
+        is_live = _is_live(table["trained_at"], lineage)
+        found.append(table[is_live])
+        if is_live.all():
+            break
+    return pd.concat(found).drop_duplicates(_KEY).reset_index(drop=True)
+
+
+def _is_live(trained_at: pd.Series, lineage: _Lineage | None) -> NDArray[np.bool_]:
+    """Verdicts on series whose training is not known are about nothing that was rolled back."""
+    clocks = trained_at.unique()
+    dead = [at for at in clocks if lineage and not pd.isna(at) and not lineage.has(part_name(at))]
+    return ~trained_at.isin(dead).to_numpy(dtype=bool)
+
+
+def _newer(parts: list[str], than: pd.Timestamp) -> list[str]:
+    return [part for part in parts if _clock(part) > part_name(than)]
+
+
+def _clock(part: str) -> str:
+    return part.split("-", 1)[0]
+
+
+def _trainings(run: Run, parts: list[str], lineage: _Lineage | None) -> pd.DataFrame:
+    """Every series of the given backtests that are live: ``workload, metric, trained_at`` of its
+    workload's newest training, and how its champion did in that training's backtest."""
+    live = [part for part in parts if lineage is None or lineage.has(_clock(part))]
+    found = [_backtest(run, part) for part in reversed(live)]
     table = pd.concat([_nothing_trained(), *found], ignore_index=True)
     newest = table.groupby("workload")["trained_at"].transform("max")
     return table[table["trained_at"] == newest].reset_index(drop=True)
@@ -141,7 +239,7 @@ def _backtest(run: Run, part: str) -> pd.DataFrame:
             backtest_coverage_q90=("coverage_q90", "mean"),
         )
     )
-    return found.assign(trained_at=pd.Timestamp(part.split("-", 1)[0]).as_unit("ms"))
+    return found.assign(trained_at=pd.Timestamp(_clock(part)).as_unit("ms"))
 
 
 def _nothing_trained() -> pd.DataFrame:

@@ -142,7 +142,7 @@ def _move(
 ) -> Move:
     before = tracking.champion(version.family)
     with tracking.files(version) as model:
-        check_round_trip(model, settings)
+        check_round_trip(model, settings, version.label)
     tracking.promote(version.family, version.version)
     others = [tracking.champion(f) for f in FAMILIES if f != version.family]
     for other in others:

@@ -17,6 +17,8 @@ from importlib import import_module, metadata
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from pipelines.errors import ModelError
 
@@ -148,7 +150,11 @@ class Tracking:
 
     @contextmanager
     def files(self, version: ModelVersion) -> Generator[Path]:
-        """The version's model folder, copied to a place that goes away afterwards."""
+        """The version's model folder, to be read: where it lies, or a copy that goes away."""
+        local = Path(url2pathname(urlsplit(version.source).path))
+        if urlsplit(version.source).scheme in ("", "file") and local.is_dir():
+            yield local
+            return
         _load_mlflow()
         from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
@@ -169,17 +175,20 @@ class Tracking:
     def _log_model(
         self, client: MlflowClient, run_id: str, folder: Path, loader_module: str
     ) -> None:
+        """Log the model with an empty data folder, then the data: gigabytes are copied once."""
         import mlflow.pyfunc
 
         with tempfile.TemporaryDirectory(prefix="foretide-model-") as made:
-            model = Path(made) / _BUNDLE
+            model, nothing = Path(made) / _BUNDLE, Path(made) / folder.name
+            nothing.mkdir()
             mlflow.pyfunc.save_model(
                 model,
                 loader_module=loader_module,
-                data_path=str(folder),
+                data_path=str(nothing),
                 pip_requirements=[f"foretide=={metadata.version('foretide')}"],
             )
             client.log_artifacts(run_id, str(model), _BUNDLE)
+        client.log_artifacts(run_id, str(folder), f"{_BUNDLE}/data/{folder.name}")
 
     def _experiment_id(self, client: MlflowClient) -> str:
         found = client.get_experiment_by_name(self.experiment)

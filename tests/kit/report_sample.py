@@ -265,7 +265,7 @@ def _backtest(workloads: tuple[str, ...]) -> pd.DataFrame:
 
 def _verdicts(workloads: tuple[str, ...]) -> pd.DataFrame:
     said = {
-        "good": "as good as its backtest",
+        "good": "not worse than its backtest beyond chance",
         "drifted": "off by 21% of the load, 6% in its backtest",
         "demoted": "off by 19%, last week's values by 11%, since 2026-06-06 00:00 UTC",
         "unjudged": "12 h of forecast came due, 24 h are needed",

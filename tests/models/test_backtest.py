@@ -56,7 +56,7 @@ def panel(days: float, n_series: int = 3, seed: int = 0, step_h: int = 1) -> Pan
 def test_origins_are_weekly_and_the_horizon_shrinks_with_history(
     days: float, origins: int, horizon_d: int
 ):
-    got = rolling_origin(panel(days), [Echo()], BacktestParams())
+    got = rolling_origin(panel(days), [Echo()], BacktestParams(minimum_train_days=3))
     assert len(got.origins) == origins
     assert got.actual.shape == (3, origins, horizon_d * 24)
     assert len(got.times) == origins * horizon_d * 24
@@ -94,7 +94,9 @@ def test_a_late_starter_is_scored_where_it_has_enough_history():
     values = panel(28).values.copy()
     values[1, : 16 * 24] = np.nan  # five days before the last origin
     values[2] = np.nan
-    got = rolling_origin(panel(28).with_values(values), [Echo()], BacktestParams())
+    got = rolling_origin(
+        panel(28).with_values(values), [Echo()], BacktestParams(minimum_train_days=3)
+    )
     scored = got.table.set_index("workload")["points"].groupby("workload").apply(list)
     assert scored["c/n/D/0"] == [168, 168, 168]
     assert scored["c/n/D/1"] == [0, 0, 5 * 24]  # it echoes five days of the week

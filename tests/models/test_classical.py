@@ -1,6 +1,8 @@
 import json
 import subprocess
 import sys
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -102,6 +104,20 @@ def test_the_share_is_kept_and_grows():
     ]
     assert [a.mean() for a in asked] == pytest.approx([0, 0.05, 0.3, 1], abs=0.02)
     assert all((few <= more).all() for few, more in pairwise(asked))
+
+
+def test_fits_in_two_threads_leave_the_process_its_own_warnings():
+    ETS.fit(panel(load(1)))  # statsmodels is there
+    before, interval = list(warnings.filters), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            for seed in range(3):
+                list(pool.map(lambda n: ETS.fit(panel(load(2, seed=n))), range(seed, seed + 4)))
+    finally:
+        sys.setswitchinterval(interval)
+        after, warnings.filters[:] = list(warnings.filters), before
+    assert after == before
 
 
 def test_rows_are_fitted_by_themselves_and_others_have_no_answer():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,18 @@ import pytest
 from features.frames import BACKTEST, FORECASTS, VERDICTS
 from pipelines.adapters.store import Store
 from pipelines.evaluate import evaluate
+from pipelines.issued import issued_forecasts
 from pipelines.run import Run, RunRef, part_name
 from pipelines.verdicts import demoted, newest_verdicts
+
+pytestmark = [
+    # mlflow, sqlalchemy and alembic warn about themselves while a new SQLite file is migrated.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 T0 = pd.Timestamp("2026-06-01T00:00Z").as_unit("ms")
 DAY = pd.Timedelta(days=1)
@@ -58,8 +69,35 @@ def write_training(store: Store, at: pd.Timestamp, names: list[str]) -> None:
     store.write(BACKTEST, table, part_name(at))
 
 
-def write_forecast(store: Store, at: pd.Timestamp, names: list[str]) -> None:
-    ts = pd.date_range(at, periods=168, freq="h").as_unit("ms")
+def register(store: Store, **tags: pd.Timestamp | str) -> str:
+    """A version of the forecaster goes live; verdicts ask only for what is written on it."""
+    folder = Path(store.root) / "any"
+    folder.mkdir(exist_ok=True)
+    (folder / "bundle.json").write_text("{}")
+    tracking = opened(store, 0).tracking()
+    version = tracking.log_bundle(
+        "forecaster",
+        folder,
+        params={},
+        metrics={},
+        tags={k: v if isinstance(v, str) else v.isoformat() for k, v in tags.items()},
+        loader_module="pipelines.registry",
+        check=lambda _: None,
+    )
+    tracking.promote("forecaster", version.version)
+    return version.label
+
+
+def flagged(store: Store, days: float) -> dict[str, str]:
+    """Workload's name → the verdict on it that holds."""
+    table = newest_verdicts(opened(store, days))
+    return {str(r["workload"]).rpartition("/")[2]: r["verdict"] for r in table.to_dict("records")}
+
+
+def write_forecast(
+    store: Store, at: pd.Timestamp, names: list[str], step: str = "h", days: float = 7
+) -> None:
+    ts = pd.date_range(at, at + days * DAY, freq=step, inclusive="left").as_unit("ms")
     q50 = curve(ts)
     one = pd.DataFrame(
         {
@@ -157,6 +195,91 @@ def test_who_was_trained_anew_starts_clean(store: Store, judged: Evaluate) -> No
     assert grown["verdict"] == "unjudged"
     assert grown["reason"] == "0 h of forecast came due, 72 h are needed"
     assert grown["trained_at"] == T0 + 6 * DAY
+
+
+def test_a_training_that_never_went_live_changes_no_verdict(store: Store, judged: Evaluate) -> None:
+    """It died between its tables and its version."""
+    register(store, as_of=T0)
+    judged(5)
+    before = flagged(store, 5.5)
+    assert before == {"steady": "good", "grown": "drifted", "young": "unjudged"}
+    write_training(store, T0 + 6 * DAY, ["steady", "grown"])
+    assert flagged(store, 6.5) == before
+    judged(6.5)
+    assert flagged(store, 6.5) == before
+    assert verdict_of(store, "grown", 6.5)["trained_at"] == T0
+    register(store, as_of=T0 + 6 * DAY)
+    assert flagged(store, 6.5) == {"young": "unjudged"}
+
+
+def test_a_model_that_was_rolled_back_to_is_what_it_was_found_to_be(
+    store: Store, judged: Evaluate
+) -> None:
+    first = register(store, as_of=T0)
+    judged(5)
+    before = flagged(store, 5.5)
+    write_training(store, T0 + 6 * DAY, ["grown"])
+    register(store, as_of=T0, retrained_at=T0 + 6 * DAY, retrained_from=first)
+    assert flagged(store, 6.2) == {"steady": "good", "young": "unjudged"}
+    judged(6.5)
+    assert flagged(store, 6.5)["grown"] == "unjudged"
+    opened(store, 0).tracking().promote("forecaster", "1")
+    assert flagged(store, 6.5) == before
+    judged(6.8)
+    assert flagged(store, 6.8) == before
+    # What goes live now comes from the first version, and knows nothing of the second.
+    write_training(store, T0 + 6.9 * DAY, ["steady"])
+    register(store, as_of=T0, retrained_at=T0 + 6.9 * DAY, retrained_from=first)
+    assert flagged(store, 7) == {"grown": "drifted", "young": "unjudged"}
+
+
+def test_of_a_training_that_was_trained_on_all_are_live(store: Store, judged: Evaluate) -> None:
+    label = register(store, as_of=T0)
+    judged(5)
+    for days, name in ((5.1, "grown"), (5.2, "steady")):
+        at = T0 + days * DAY
+        write_training(store, at, [name])
+        label = register(store, as_of=T0, retrained_at=at, retrained_from=label)
+    assert flagged(store, 6) == {"young": "unjudged"}
+
+
+def test_no_backtest_is_read_where_none_is_newer_than_the_verdicts(
+    store: Store, judged: Evaluate
+) -> None:
+    judged(5)
+    before = newest_verdicts(opened(store, 5.5))
+    (Path(store.root) / "backtest" / f"{part_name(T0)}.parquet").write_bytes(b"damaged")
+    pd.testing.assert_frame_equal(newest_verdicts(opened(store, 5.5)), before)
+
+
+def test_verdicts_that_were_read_once_need_not_be_read_again(
+    store: Store, judged: Evaluate
+) -> None:
+    judged(15)
+    keys = pd.DataFrame({"workload": map(workload, ("young", "grown")), "metric": METRIC})
+    verdicts = newest_verdicts(opened(store, 15))
+    assert demoted(opened(store, 15), keys, verdicts[:0]).tolist() == [False, False]
+
+
+@pytest.mark.parametrize("step", ["7min", "20min", "45min"])
+def test_forecasts_are_judged_on_the_grid_that_they_were_made_on(tmp_path: Path, step: str) -> None:
+    """Any step, and none that is not over."""
+    store = Store(tmp_path)
+    length = pd.Timedelta(step)
+    start = T0.ceil(length)
+    ts = pd.date_range(start - 8 * DAY, start + DAY, freq=step).as_unit("ms")
+    labels = {"cluster": "c", "namespace": "n", "kind": "Deployment", "metric": METRIC}
+    store.write_samples(pd.DataFrame({**labels, "name": "a", "ts": ts, "value": 10.0}))
+    write_forecast(store, start, ["a"], step, 2)
+    as_of = start + 10 * length + pd.Timedelta(30, "s")
+    run = RunRef.resolve(None, None, str(store.root), as_of.isoformat(), T0).open()
+    issued = issued_forecasts(run, start, 1)
+    assert issued is not None
+    assert (issued.step, issued.times[0], len(issued.times)) == (length, start, 10)
+    for values in (issued.q50, issued.q90, issued.actual, issued.bar):
+        assert np.isfinite(values).all()
+    early = replace(run, ref=replace(run.ref, as_of=(start + length / 2).isoformat()))
+    assert issued_forecasts(early, start, 1) is None
 
 
 def test_a_run_sees_no_verdict_from_after_its_clock(store: Store, judged: Evaluate) -> None:

@@ -21,6 +21,7 @@ from pipelines.cli import cli
 from pipelines.doctor.state import check_models
 from pipelines.errors import ModelError
 from pipelines.explaining import explain
+from pipelines.registry import check_round_trip, load_live
 from pipelines.run import Run, RunRef
 from pipelines.train import train
 
@@ -211,6 +212,39 @@ def test_what_does_not_load_never_goes_live(run: Run, registry: Callable[..., Tr
     move = versions.roll_back(tracking, run.settings, "forecaster")
     assert live(tracking) == "1"
     assert "forecaster/2 was passed over" in move.notes[0]
+
+
+def test_a_version_of_an_older_release_is_passed_over_and_named(
+    run: Run, registry: Callable[..., Tracking]
+) -> None:
+    tracking = registry("a", "b", "c")
+    for version in tracking.versions("forecaster"):
+        if version.version == "1":
+            continue
+        for file in Path(version.source.removeprefix("file://")).glob("data/*/*/bundle.json"):
+            manifest = json.loads(file.read_text())
+            del manifest["baselines"]["champion"]["meta"]["combined"]
+            file.write_text(json.dumps(manifest))
+    named = run.settings.tracking.model_copy(update={"model_prefix": tracking.prefix})
+    settings = run.settings.model_copy(update={"tracking": named})
+    with pytest.raises(ModelError, match=r"^forecaster/3, .*trained by an older release"):
+        load_live(replace(run, settings=settings), [WORKLOAD], detectors=False)
+    move = versions.roll_back(tracking, run.settings, "forecaster")
+    assert (move.champion, len(move.notes)) == ("forecaster/1", 1)
+    assert "forecaster/2 was passed over" in move.notes[0]
+    assert "trained by an older release" in move.notes[0]
+
+
+def test_a_version_that_needs_a_model_that_is_not_configured_stays_out(run: Run) -> None:
+    version = run.tracking().champion("forecaster")
+    assert version is not None
+    less = run.settings.forecast.model_copy(update={"models": ("seasonal_naive",)})
+    settings = run.settings.model_copy(update={"forecast": less})
+    with (
+        run.tracking().files(version) as model,
+        pytest.raises(ModelError, match=r"^forecaster/1, .*champions need the forecaster"),
+    ):
+        check_round_trip(model, settings, version.label)
 
 
 def test_a_version_that_is_not_there_is_one_clear_error(run: Run) -> None:
