@@ -24,9 +24,8 @@ def leave_out(run: Run) -> None:
         points = found.points.assign(step_s=step_s)
         points.to_parquet(aside(run, "train") / _NOTED, index=False)
         if found.unread_parts:
-            say(
-                f"train: {found.unread_parts} files of scores cannot be read; anomalies in them stay"
-            )
+            n = found.unread_parts
+            say(f"train: {n} files of scores cannot be read; anomalies in them stay")
 
 
 def left_out_of(run: Run, panel: Panel) -> Hygiene:
