@@ -25,7 +25,7 @@ def samples(
 
 
 def forecasts(q50: float, issued_at: str = "2026-06-01", **extra: float) -> pa.Table:
-    text = dict.fromkeys(("model", "model_version", "run_id"), "x")
+    text = dict.fromkeys(("model", "confidence", "model_version", "run_id"), "x")
     at = pd.Timestamp(issued_at, tz="UTC")
     row = {"workload": "a/b/c/d", "metric": "m", "issued_at": at, "ts": at, "valid_until": at}
     quantiles = dict.fromkeys(("q05", "q50", "q90", "q95", "q99"), q50)
