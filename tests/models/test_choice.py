@@ -49,10 +49,11 @@ class Told:
 def backtest(factors: dict[str, tuple[float, ...]], unit: float = 1.0, n: int = 1) -> Backtest:
     origins = len(next(iter(factors.values())))
     rng = np.random.default_rng(3)
-    values = (50 + 10 * rng.random((n, (origins + 2) * WEEK))) * unit
+    noise = rng.normal(size=WEEK) * unit
+    row = (50 + 10 * rng.random((origins + 2) * WEEK)) * unit
+    values = np.tile(row, (n, 1))  # the same series, alone or in company
     keys = pd.DataFrame({"workload": [f"w{i}" for i in range(n)], "metric": "m"}, dtype="str")
     truth = Panel(keys, START, HOUR, values)
-    noise = rng.normal(size=WEEK) * unit
     models = [Told(name, truth, noise, told) for name, told in factors.items()]
     return rolling_origin(truth, models, BacktestParams(origins=origins))
 
@@ -124,6 +125,7 @@ def test_neither_unit_nor_order_nor_company_decides(data: st.DataObject):
     assert large[["model", "reason"]].equals(row[["model", "reason"]])
     np.testing.assert_allclose(large["loss"], row["loss"] * 1024, rtol=1e-5)
     many = choose(backtest(factors, n=3), ChoiceParams())
+    assert set(many["reason"]) == {row["reason"]}
     assert set(many["model"]) == {row["model"]}
     if row["reason"] != NO_BACKTEST:
         assert np.isfinite(row[list(FIGURES)].astype(float)).all()
