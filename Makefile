@@ -15,7 +15,7 @@ export DO_NOT_TRACK ?= 1
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 
 .PHONY: demo test test-fast lint format lock clean help install install-dev \
-  bench-ingest bench-panel bench-layout bench-forecast eval-forecast
+  bench-ingest bench-panel bench-layout bench-forecast eval-forecast eval-detect
 .DEFAULT_GOAL := help
 
 help:            ## Show what can be made
@@ -66,6 +66,9 @@ DATA ?= ../shared/data
 
 eval-forecast: $(VENV)/.dev    ## The forecasts held against last week on the samples files of DATA
 	$(BIN)/python tests/eval/forecast.py $(DATA) $(ARGS)
+
+eval-detect: $(VENV)/.dev      ## Anomalies, leaks, causes and incidents held against labels on the files of DATA
+	$(BIN)/python tests/eval/detect.py $(DATA) $(ARGS)
 
 clean:           ## Remove the environment and what was made
 	rm -rf $(VENV) foretide-demo .pytest_cache .ruff_cache

@@ -55,6 +55,7 @@ _CAUSE = pa.struct(
         ("workload", pa.string()),
         ("metric", pa.string()),
         ("score", _F),
+        ("confidence", _F),
         ("evidence", pa.string()),
     ]
 )
@@ -118,9 +119,11 @@ LEAKS = _contract(
 INCIDENTS = _contract(
     "incidents",
     ("incident_id",),
+    None,
+    ("severity",),
     incident_id=_S, started_at=_TS, detected_at=_TS, ended_at=_TS, title=_S,
-    workloads=pa.list_(_S), causes=pa.list_(_CAUSE), score=_F, suppressed_alerts=pa.int64(),
-    run_id=_LABEL,
+    workloads=pa.list_(_S), causes=pa.list_(_CAUSE), score=_F, severity=_LABEL,
+    suppressed_alerts=pa.int64(), run_id=_LABEL,
 )  # fmt: skip
 FORECASTS = _contract(
     "forecasts",

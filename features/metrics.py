@@ -6,11 +6,16 @@ signal, mean-aggregated, anomalous in both directions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Literal, get_args
 
-__all__ = ["Aggregate", "Catalog", "Direction", "Metric", "Role"]
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+__all__ = ["Aggregate", "Catalog", "Direction", "Gates", "Metric", "Role"]
 
 Role = Literal["demand", "resource", "limit", "signal", "state"]
 """demand: work that arrives; resource: what a leak fills; limit: its bound; signal: health;
@@ -37,6 +42,8 @@ class Metric:
     """The source's query in its own language, or nothing where the source cannot give it."""
     minimum_deviation: float = 0.0
     """Smallest deviation from what is expected that is worth a word, in the metric's unit."""
+    minimum_relative_deviation: float | None = None
+    """The same as a share of what is expected; nothing means the detector's own."""
 
     def __post_init__(self) -> None:
         """Refuse words outside the vocabulary, and a range that holds no value."""
@@ -52,6 +59,30 @@ class Metric:
             raise ValueError(
                 f"metric {self.name!r}: minimum must be at most maximum, got {low:g} and {high:g}"
             )
+        for key in ("minimum_deviation", "minimum_relative_deviation"):
+            value = getattr(self, key)
+            if value is not None and not 0 <= value < inf:
+                raise ValueError(
+                    f"metric {self.name!r}: {key} must be a number from 0 on, got {value:g}"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """What a deviation must pass to be worth a word, one entry a series, (n_series,).
+
+    Attributes
+    ----------
+    directions : which side is bad
+    minimum_deviation : float64
+        In each metric's own unit.
+    minimum_relative : float64
+        Share of what is expected; NaN is the detector's own.
+    """
+
+    directions: tuple[Direction, ...]
+    minimum_deviation: NDArray[np.float64]
+    minimum_relative: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,3 +106,29 @@ class Catalog:
     def aggregates(self) -> dict[str, str]:
         """Name → aggregate, for the panel."""
         return {m.name: m.aggregate for m in self.metrics.values()}
+
+    def gates(self, metrics: Iterable[object]) -> Gates:
+        """The gates of series, given the metric of each."""
+        own = [self[str(m)] for m in metrics]
+        return Gates(
+            tuple(m.direction for m in own),
+            np.array([m.minimum_deviation for m in own], dtype=np.float64),
+            # None becomes NaN
+            np.array([m.minimum_relative_deviation for m in own], dtype=np.float64),
+        )
+
+    def impossible(self, metric: pd.Series, value: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which samples cannot be true: outside ``minimum`` to ``maximum`` of their metric, (n,).
+
+        Parameters
+        ----------
+        metric : (n,)
+            Name of each sample's metric; fast where it is categorical.
+        value : (n,)
+            NaN is missing, and not impossible.
+        """
+        codes, names = pd.factorize(metric)
+        own = [self[str(n)] for n in names]
+        low = np.array([-inf if m.minimum is None else m.minimum for m in own], dtype=np.float64)
+        high = np.array([inf if m.maximum is None else m.maximum for m in own], dtype=np.float64)
+        return (value < low[codes]) | (value > high[codes])

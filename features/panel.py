@@ -36,6 +36,8 @@ class PanelCounts:
     not_finite: int = 0
     cells: int = 0
     empty_cells: int = 0
+    out_of_range: int = 0
+    """Finite, and impossible by the catalog's range; whoever knows the catalog counts them."""
 
 
 @dataclass(frozen=True, slots=True)

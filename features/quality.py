@@ -23,7 +23,7 @@ LARGEST = 1e100
 class QualityParams:
     """What a series needs before anything is learned from it."""
 
-    minimum_history_days: float = 1.0
+    minimum_history_days: float = 0.25
     """Days from the first sample to the last one."""
     maximum_staleness_h: float = 24.0
     """Hours without a sample at the end of the panel."""
@@ -86,9 +86,15 @@ def _reasons(
     # rounded down, so that no refused series reads "3.0 d, needs 3.0 d"
     reason[thin] = (np.floor(100 * share[thin])).map("covers {:.0f} % of its steps".format)
     short = days < params.minimum_history_days
-    reason[short] = (np.floor(10 * days[short]) / 10).map(
-        lambda d: f"history {d:.1f} d, needs {params.minimum_history_days:.1f} d"
-    )
+    least_h = 24 * params.minimum_history_days
+    if least_h < 24:
+        reason[short] = (np.floor(10 * 24 * days[short]) / 10).map(
+            lambda h: f"history {h:.1f} h, needs {least_h:g} h"
+        )
+    else:
+        reason[short] = (np.floor(10 * days[short]) / 10).map(
+            lambda d: f"history {d:.1f} d, needs {least_h / 24:.1f} d"
+        )
     stale = hours > params.maximum_staleness_h
     reason[stale] = f"no sample in the last {params.maximum_staleness_h:g} h"
     reason[~some] = "no sample"

@@ -3,17 +3,15 @@
 Fit takes the champion's forecast over the training grid and learns, per series, a robust scale of
 the residuals for each of the 168 hours of a week (UTC) and the multiple of it that a clean period
 passes in no more events than the alert budget allows. What is off by exactly that is at the edge of
-the band and scores 1.
+the band and scores 1. The same is learned of departures from the last hours' level
+(``models/band_sudden.py``); a point's score is the larger of the two.
 
-Scale: 1.4826 × the median of |residual| (consistent for a normal distribution; Rousseeuw & Croux,
-JASA 88, 1993), so that incidents in the training weeks do not widen the band. Threshold:
-``models/tail.py``.
+Scale: ``models/band_scale.py``. Thresholds: ``models/tail.py``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,74 +20,33 @@ from numpy.typing import NDArray
 
 from features.metrics import Direction
 from features.panel import Floats, Panel
+from models.band_levels import learned_levels
+from models.band_params import BandParams
 from models.band_scale import (
     alive,
     hour_scales,
     hours_of_week,
+    levels,
     resolution,
-    row_medians,
     share_present,
 )
 from models.band_states import BandScores, Reason, score_series
+from models.band_sudden import departure_sizes, sudden_scores, sudden_thresholds
 from models.band_words import reasons_text
 from models.base import Baselines
+from models.selection import lower_medians
 from models.tail import tail_thresholds
 
 __all__ = ["Band", "BandParams", "BandScores", "Reason", "reasons_text"]
 
-VERDICTS = ("fitted", "too few points beside a forecast")
+VERDICTS = ("fitted", "too few points")
 
 _MONTH = pd.Timedelta(days=365.25 / 12)
 _QUIET = pd.Timedelta(hours=1)
 _FLAT = 1e-3  # of its level: the scale of a series that never moved
 _TINY = 1e-12
+_FEWEST = 8  # steps that make a level
 _SIGNS = {"up": 1, "down": -1, "both": 0}
-
-
-@dataclass(frozen=True, slots=True)
-class BandParams:
-    """Knobs of the band."""
-
-    alerts_per_month: float = 1.0
-    """Events a clean workload may cause a month, over all its metrics together."""
-    persistence_steps: int = 2
-    """Steps in a row outside the band that make an event."""
-    minimum_z: float = 3.0
-    """Half width of the band in robust standard deviations, at least."""
-    minimum_relative: float = 0.1
-    """Half width as a share of the expected value, at least."""
-    minimum_absolute: float = 0.0
-    """Half width in the metric's own unit, at least; the resolution of the series (its smallest
-    step) always counts."""
-    prior_weeks: float = 2.0
-    """Weight of a series' overall scale against that of one hour of the week, in weeks of data."""
-    minimum_points: int = 24
-    """Training points without which a series has no band."""
-    missing_steps: int = 3
-    """Samples in a row that are due and absent before their absence is an anomaly."""
-    due_share: float = 0.7
-    """A sample is due in an hour of the week when such a share was there in training; a holiday
-    blanked in four weeks leaves 0.75."""
-    own_score: float = 2.0
-    """Score of missing samples, and the least one of a drop to zero."""
-    shift_h: float = 3.0
-    """Window whose median must be outside the band for a level shift."""
-    hold_h: float = 24.0
-    """How long a level shift stays an anomaly before it is the new level."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that mean nothing."""
-        for key in ("alerts_per_month", "minimum_z", "shift_h", "hold_h"):
-            if not getattr(self, key) > 0:
-                raise ValueError(f"{key} must be above 0, got {getattr(self, key)!r}")
-        for key in ("minimum_relative", "minimum_absolute", "prior_weeks"):
-            if not getattr(self, key) >= 0:
-                raise ValueError(f"{key} must not be negative, got {getattr(self, key)!r}")
-        for key in ("persistence_steps", "minimum_points", "missing_steps", "own_score"):
-            if not getattr(self, key) >= 1:
-                raise ValueError(f"{key} must be at least 1, got {getattr(self, key)!r}")
-        if not 0 < self.due_share <= 1:
-            raise ValueError(f"due_share must be in (0, 1], got {self.due_share!r}")
 
 
 class Band:
@@ -103,9 +60,10 @@ class Band:
 
     @property
     def context(self) -> pd.Timedelta:
-        """How much past to score along with a new point, so that a shift of long ago is known as
-        learned."""
-        return pd.Timedelta(hours=self.params.hold_h + 2 * self.params.shift_h)
+        """How much past to score along with a new point: with it, or more, its score is the same
+        as if all the past had been scored."""
+        p = self.params
+        return pd.Timedelta(hours=max(p.hold_h + 2 * p.shift_h, p.level_h + 2 * p.spans_h[-1]))
 
     def fit(
         self,
@@ -113,6 +71,7 @@ class Band:
         expected: Floats,
         directions: Sequence[Direction] | None = None,
         minimum_deviation: Floats | None = None,
+        minimum_relative: Floats | None = None,
     ) -> Baselines:
         """Learn the bands of all series.
 
@@ -121,12 +80,15 @@ class Band:
         panel
             Training weeks. NaN is left out: so are points that somebody flagged and blanked.
         expected : (n_series, n_steps)
-            Forecast on the same grid; NaN where there is none.
+            Forecast on the same grid; NaN where there is none. A series that has hardly any, or
+            moves as much around it as around its own level, is held against its median.
         directions : (n_series,)
             Which side is an anomaly; by default both.
         minimum_deviation : (n_series,)
             Half width of the band in each metric's own unit, at least; by default nothing. A ratio
             that is usually 0 has no other unit: one failed request would be a thousand sigma.
+        minimum_relative : (n_series,)
+            The same as a share of what is expected; NaN, and by default, the params' own.
 
         Raises
         ------
@@ -136,27 +98,39 @@ class Band:
         Returns
         -------
         Baselines
-            ``scale`` (n_series, 168), ``threshold`` and ``resolution`` (n_series,), ``share`` of
-            samples present (n_series, 168), ``direction``, ``alive``, ``verdict`` (index into
-            ``meta["verdicts"]``).
+            ``scale`` (n_series, 168), ``threshold``, ``level``, ``informed`` (whether the forecast
+            is used), ``resolution`` and ``relative`` (n_series,), ``sudden`` (n_series, n_spans):
+            thresholds of the departures, ``share`` of samples present (n_series, 168),
+            ``direction``, ``alive``, ``verdict`` (index into ``meta["verdicts"]``).
         """
         _same_grid(panel, expected)
-        signs = [_SIGNS[d] for d in directions or ["both"] * panel.n_series]
-        direction = np.array(signs, dtype=np.int8)
-        residual = panel.values - expected
+        p = self.params
+        direction = np.array([_SIGNS[d] for d in directions or ["both"] * panel.n_series], np.int8)
+        level = _medians(panel.values)
+        informed = self._informed(panel, expected, level)
+        residual = panel.values - np.where(informed[:, None], expected, level[:, None])
         hours = hours_of_week(panel)
-        least = np.zeros(panel.n_series) if minimum_deviation is None else minimum_deviation
-        smallest = np.fmax(resolution(panel.values), least)
-        scale = self._scale(panel, residual, hours, smallest)
-        threshold = self._threshold(residual / scale[:, hours], direction, panel)
-        usable = np.isfinite(residual).sum(axis=1) >= self.params.minimum_points
+        nothing = np.zeros(panel.n_series)
+        smallest = np.fmax(
+            resolution(panel.values), nothing if minimum_deviation is None else minimum_deviation
+        )
+        relative = nothing + np.nan if minimum_relative is None else minimum_relative
+        scale = self._scale(panel, residual, hours, smallest).astype(np.float32)
+        z = residual / scale[:, hours]
+        known = np.isfinite(z).sum(axis=1)
+        threshold, sudden = self._thresholds(z, known, direction, panel)
+        usable = (known >= p.minimum_points) & np.isfinite(threshold)
         return Baselines(
             self.name,
             panel.keys,
             {
-                "scale": scale.astype(np.float32),
+                "scale": scale,
                 "threshold": np.where(usable, threshold, np.nan),
+                "sudden": sudden,
+                "level": level,
+                "informed": informed,
                 "resolution": smallest,
+                "relative": np.where(np.isnan(relative), p.minimum_relative, relative),
                 "share": share_present(panel.values, hours),
                 "direction": direction,
                 "alive": alive(panel.values, expected),
@@ -174,31 +148,49 @@ class Band:
         Parameters
         ----------
         panel
-            The points, any grid; give ``context`` more past than is asked for.
+            The points, on the step that was trained on; give ``context`` more past than is asked
+            for.
         expected : (n_series, n_steps)
-            Forecast on the same grid.
+            Forecast on the same grid; where it is NaN or was of no use, the series' median in
+            training counts.
         """
         _same_grid(panel, expected)
-        learned = _aligned(baselines, panel.keys)
-        values, expected = (np.require(a, np.float64, ["C", "W"]) for a in (panel.values, expected))
-        hours = hours_of_week(panel)
-        width = self._width(learned, expected, hours)
-        per_hour = pd.Timedelta(hours=1) / panel.step
-        steps = (
-            max(int(self.params.shift_h * per_hour), 2),
-            max(int(self.params.hold_h * per_hour), 2),
-            self.params.missing_steps,
-        )
-        due = learned["share"][:, hours] >= self.params.due_share
-        direction = learned["direction"]
-        score, centre, half, reason = score_series(
-            values, expected, width, due, direction, learned["alive"], steps,
-            self.params.own_score,
+        p, learned = self.params, _aligned(baselines, panel.keys)
+        values = np.require(panel.values, np.float64, ["C", "W"])
+        blind = np.isnan(expected) | ~learned["informed"][:, None]
+        centre = np.where(blind, learned["level"][:, None], expected)
+        hours, steps = hours_of_week(panel), self._steps(panel.step)
+        scale = learned["scale"].astype(np.float64)[:, hours]
+        least = np.fmax(p.minimum_absolute, learned["resolution"])[:, None]
+        relative = learned["relative"][:, None] * np.abs(centre)
+        width = np.fmax(learned["threshold"][:, None] * scale, np.fmax(least, relative))
+        width[np.isnan(learned["threshold"])] = np.nan
+        used = learned_levels(values, centre, width, steps[1])
+        own = scale * np.fmax(used[1] / width, 1.0)
+        ratio, level, span = sudden_scores(
+            (values - used[0]) / own, used[2], learned["sudden"], least / own, relative / own,
+            *self._windows(panel.step),
         )  # fmt: skip
-        lower, upper = centre - half, centre + half
+        due = learned["share"][:, hours] >= p.due_share
+        direction = learned["direction"]
+        score, reason = score_series(
+            values, (centre, width), used, (ratio, span), due, direction, learned["alive"], steps,
+            p.own_score,
+        )  # fmt: skip
+        centre, half, _ = used
+        near = np.fmax(learned["sudden"][:, :1] * scale, np.fmax(least, relative))
+        lower, upper = _edges(centre, half, level * own, near)
         lower[(direction == 1)[:, None] & ~np.isnan(lower)] = -np.inf
         upper[(direction == -1)[:, None] & ~np.isnan(upper)] = np.inf
-        return BandScores(score, lower, upper, centre, reason)
+        return BandScores(score, lower, upper, centre, reason, (values - centre) / scale)
+
+    def _informed(self, panel: Panel, expected: Floats, level: Floats) -> NDArray[np.bool_]:
+        """Whether the forecast explains the series' moves, (n_series,)."""
+        few = np.isfinite(panel.values - expected).sum(axis=1) < self.params.minimum_points
+        window = self._windows(panel.step)[1]
+        told = np.where(np.isnan(expected), np.nan, panel.values)
+        left = departure_sizes(panel.values - expected, window)
+        return ~few & ~(left > departure_sizes(told - level[:, None], window))
 
     def _scale(
         self, panel: Panel, residual: Floats, hours: NDArray[np.intp], smallest: Floats
@@ -206,32 +198,61 @@ class Band:
         """Robust standard deviations, (n_series, 168), never so small that a constant series has
         no unit."""
         prior = self.params.prior_weeks * max(pd.Timedelta(hours=1) / panel.step, 1.0)
-        floor = np.fmax(0.5 * smallest, _FLAT * row_medians(np.abs(panel.values)))
-        scale = hour_scales(np.abs(residual), hours, prior)
+        floor = np.fmax(0.5 * smallest, _FLAT * levels(panel.values))
+        scale = hour_scales(residual, hours, prior)
         return np.fmax(scale, np.fmax(floor, _TINY)[:, None])
 
-    def _width(
-        self, learned: dict[str, NDArray[Any]], expected: Floats, hours: NDArray[np.intp]
-    ) -> Floats:
-        """The deviation that scores 1, (n_series, n_steps): learned, and not below the gates."""
-        width = learned["threshold"][:, None] * learned["scale"].astype(np.float64)[:, hours]
-        least = np.fmax(self.params.minimum_absolute, learned["resolution"])
-        np.maximum(width, least[:, None], out=width)
-        return np.maximum(width, self.params.minimum_relative * np.abs(expected), out=width)
-
-    def _threshold(self, z: Floats, direction: NDArray[np.int8], panel: Panel) -> Floats:
-        """Half width in units of the scale, (n_series,): the budget is shared by the metrics of a
-        workload."""
+    def _thresholds(
+        self, z: Floats, known: NDArray[np.intp], direction: NDArray[np.int8], panel: Panel
+    ) -> tuple[Floats, Floats]:
+        """Lines in units of the scale: of the band, (n_series,), and of departures, (n_series,
+        n_spans). The budget of a workload is shared by its metrics and by what is watched of each.
+        """
+        p = self.params
         sign = np.where(direction == 0, 1, direction)[:, None]
         raw = np.where(direction[:, None] == 0, np.abs(z), np.maximum(z * sign, 0.0))
-        known = np.isfinite(raw).sum(axis=1)
         judged = pd.Series(known > 0).groupby(panel.keys["workload"]).transform("sum")
         metrics = np.maximum(judged.to_numpy(dtype=float), 1.0)
         months = known * (panel.step / _MONTH)
-        events = np.maximum(self.params.alerts_per_month * months / metrics, _TINY)
+        spans, window = self._windows(panel.step)
+        share = p.alerts_per_month / (len(spans) + 1)
+        events = np.maximum(share * months / metrics, _TINY)
         quiet = max(int(_QUIET / panel.step), 1)
-        found = tail_thresholds(raw, events, self.params.persistence_steps, quiet)
-        return np.fmax(found, self.params.minimum_z)
+        days = np.maximum(known, 1) * (panel.step / pd.Timedelta(days=1))
+        band = tail_thresholds(raw, events, p.persistence_steps, quiet)
+        band = np.fmax(band, p.minimum_z) * (1.0 + p.young_days / days)
+        sudden = sudden_thresholds(
+            np.ascontiguousarray(z), direction, events, spans, window, p.persistence_steps, quiet
+        )
+        return band, np.maximum(sudden, p.minimum_z / np.sqrt(spans))
+
+    def _steps(self, step: pd.Timedelta) -> tuple[int, int, int]:
+        """Window of a shift, hold, missing samples that are an anomaly."""
+        p, per_hour = self.params, pd.Timedelta(hours=1) / step
+        shift = max(int(p.shift_h * per_hour), 2)
+        return shift, max(int(p.hold_h * per_hour), shift), p.missing_steps
+
+    def _windows(self, step: pd.Timedelta) -> tuple[NDArray[np.int64], int]:
+        """Spans of the means, each once, and what they depart from, in steps."""
+        p, per_hour = self.params, pd.Timedelta(hours=1) / step
+        spans = np.unique([max(round(h * per_hour), 1) for h in p.spans_h]).astype(np.int64)
+        return spans, max(round(p.level_h * per_hour), _FEWEST)
+
+
+def _medians(values: Floats) -> Floats:
+    """(n_series,); 0 where a series has no value."""
+    level = lower_medians(np.ascontiguousarray(values))
+    return np.where(np.isnan(level), 0.0, level)
+
+
+def _edges(centre: Floats, half: Floats, level: Floats, near: Floats) -> tuple[Floats, Floats]:
+    """Where a point scores 1: in the band and near the last hours' level, if that is in the band
+    itself."""
+    lower, upper = centre - half, centre + half
+    inside = np.abs(level) < half  # False where the level is unknown
+    np.fmax(lower, centre + level - near, out=lower, where=inside)
+    np.fmin(upper, centre + level + near, out=upper, where=inside)
+    return lower, upper
 
 
 def _same_grid(panel: Panel, expected: Floats) -> None:
@@ -246,5 +267,5 @@ def _aligned(baselines: Baselines, keys: pd.DataFrame) -> dict[str, NDArray[Any]
     known = pd.MultiIndex.from_frame(baselines.keys[["workload", "metric"]])
     row = known.get_indexer(pd.MultiIndex.from_frame(keys[["workload", "metric"]]))
     blank = {name: np.zeros((1, *a.shape[1:]), a.dtype) for name, a in baselines.arrays.items()}
-    blank["threshold"][:] = np.nan
+    blank["threshold"][:], blank["scale"][:] = np.nan, 1.0
     return {name: np.concatenate([a, blank[name]])[row] for name, a in baselines.arrays.items()}

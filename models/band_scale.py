@@ -1,29 +1,35 @@
 """What the band learns from the residuals of the training weeks, for all series at once.
 
 Scale: 1.4826 × the median of |residual| (consistent for a normal distribution; Rousseeuw & Croux,
-JASA 88, 1993), so that incidents in the training weeks do not widen the band.
+JASA 88, 1993), so that incidents in the training weeks do not widen the band. A series that is
+mostly still and moves at times has no such scale: there half of what a normal distribution with the
+same 95 % quantile would have is the least.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from features.panel import Floats, Panel
+from models.selection import finite_into, nth, quantile
 
 __all__ = [
     "HOURS",
     "alive",
     "hour_scales",
     "hours_of_week",
+    "levels",
     "resolution",
-    "row_medians",
     "share_present",
 ]
 
 HOURS = 168
 
 _NORMAL = 1.4826
+_HIGH, _NORMAL_HIGH = 0.95, 1.96
+_STILL = 0.5
 
 
 def hours_of_week(panel: Panel) -> NDArray[np.intp]:
@@ -32,23 +38,24 @@ def hours_of_week(panel: Panel) -> NDArray[np.intp]:
     return ((ms // 3_600_000 + 72) % HOURS).astype(np.intp)  # 1970-01-01 was a Thursday
 
 
-def hour_scales(size: Floats, hours: NDArray[np.intp], prior: float) -> Floats:
+def hour_scales(residual: Floats, hours: NDArray[np.intp], prior: float) -> Floats:
     """Robust standard deviation by hour of week, (n_series, 168); NaN where a series has no
     residual at all.
 
     Parameters
     ----------
-    size : (n_series, n_steps)
-        |residual|; NaN is left out.
+    residual : (n_series, n_steps)
+        NaN is left out.
     hours : (n_steps,)
         Hour of week of each step.
     prior
         Weight of the series' overall scale, in points of an hour of week. Neighbouring hours count
         half each.
     """
-    overall = _NORMAL * row_medians(size)
-    middle, count = _medians_by_hour(size, hours)
-    power = np.where(count > 0, (_NORMAL * middle) ** 2, 0.0)
+    order = np.argsort(hours, kind="stable")
+    ends = np.cumsum(np.bincount(hours, minlength=HOURS))
+    values = np.ascontiguousarray(residual)
+    overall, power, count = _powers(values, order, ends)
     weight, total = np.zeros(power.shape), np.zeros(power.shape)
     for shift, share in ((-1, 0.25), (0, 0.5), (1, 0.25)):
         total += share * np.roll(power * count, shift, axis=1)
@@ -57,9 +64,46 @@ def hour_scales(size: Floats, hours: NDArray[np.intp], prior: float) -> Floats:
     return np.sqrt(trust * total / np.maximum(weight, 1e-6) + (1 - trust) * overall[:, None] ** 2)
 
 
-def row_medians(values: Floats) -> Floats:
-    """Median of each row without its NaN, (n_series,); NaN where a row has no value."""
-    return _sorted_medians(np.sort(values, axis=1))[0]
+@njit(cache=True, nogil=True)
+def _powers(
+    residual: Floats, order: NDArray[np.intp], ends: NDArray[np.intp]
+) -> tuple[Floats, Floats, Floats]:
+    """Overall scale (n_series,), squared scale and number of points by hour (n_series, 168)."""
+    n_series, n_steps = residual.shape
+    overall = np.full(n_series, np.nan)
+    power, count = np.zeros((n_series, len(ends))), np.zeros((n_series, len(ends)))
+    size, spare = np.empty(n_steps), np.empty(n_steps)
+    for i in range(n_series):
+        n = finite_into(size, np.abs(residual[i]), 0)
+        if not n:
+            continue
+        middle = quantile(size, spare, 0, n, 0.5)
+        high = quantile(size, spare, 0, n, _HIGH)
+        overall[i] = max(_NORMAL * middle, _STILL * high / _NORMAL_HIGH)
+        first = 0
+        for hour in range(len(ends)):
+            m = 0
+            for at in order[first : ends[hour]]:
+                value = abs(residual[i, at])
+                size[m] = value
+                m += np.isfinite(value)
+            first = ends[hour]
+            if m:
+                power[i, hour] = (_NORMAL * quantile(size, spare, 0, m, 0.5)) ** 2
+                count[i, hour] = m
+    return overall, power, count
+
+
+@njit(cache=True, nogil=True)
+def levels(values: Floats) -> Floats:
+    """Median of |value| of each row without its NaN, (n_series,); NaN where a row has no value."""
+    out = np.full(len(values), np.nan)
+    size, spare = np.empty(values.shape[1]), np.empty(values.shape[1])
+    for i in range(len(values)):
+        n = finite_into(size, np.abs(values[i]), 0)
+        if n:
+            out[i] = nth(size, spare, 0, n, n // 2)
+    return out
 
 
 def resolution(values: Floats) -> Floats:
@@ -89,32 +133,18 @@ def alive(values: Floats, expected: Floats) -> NDArray[np.bool_]:
     zero = values == 0.0
     runs = (zero[:, 1:] & ~zero[:, :-1]).sum(axis=1) + zero[:, :1].sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        ratio = np.sort(np.where(expected > 0, values / expected, np.nan), axis=1)
-    known = np.isfinite(ratio).sum(axis=1)
-    if not ratio.shape[1]:
-        return np.zeros(len(values), dtype=bool)
-    low = np.take_along_axis(ratio, (known // 100)[:, None], axis=1)[:, 0]
-    return (known > 0) & (runs <= 1) & (low > 0.1)
+        ratio = np.where(expected > 0, values / expected, np.nan)
+    low = _low(ratio)
+    return np.isfinite(low) & (runs <= 1) & (low > 0.1)
 
 
-def _medians_by_hour(size: Floats, hours: NDArray[np.intp]) -> tuple[Floats, NDArray[np.intp]]:
-    """Median and number of values by hour of week, both (n_series, 168)."""
-    order = np.argsort(hours, kind="stable")
-    per_hour = np.bincount(hours, minlength=HOURS)
-    place = np.arange(len(hours)) - np.repeat(np.cumsum(per_hour) - per_hour, per_hour)
-    padded = np.full((len(size), HOURS, max(int(per_hour.max()), 1)), np.nan)
-    padded[:, hours[order], place] = size[:, order]
-    padded.sort(axis=2)
-    return _sorted_medians(padded)
-
-
-def _sorted_medians(ordered: Floats) -> tuple[Floats, NDArray[np.intp]]:
-    """Median and number of values along the last axis, which is sorted with NaN last."""
-    count = (~np.isnan(ordered)).sum(axis=-1)
-    if not ordered.shape[-1]:
-        return np.full(count.shape, np.nan), count
-    low = np.take_along_axis(ordered, np.maximum(count - 1, 0)[..., None] // 2, axis=-1)[..., 0]
-    high = np.take_along_axis(
-        ordered, np.minimum(count // 2, ordered.shape[-1] - 1)[..., None], axis=-1
-    )[..., 0]
-    return np.where(count > 0, low + 0.5 * (high - low), np.nan), count
+@njit(cache=True, nogil=True)
+def _low(ratio: Floats) -> Floats:
+    """The value that a hundredth of each row is below, (n_series,); NaN without any."""
+    out = np.full(len(ratio), np.nan)
+    row, spare = np.empty(ratio.shape[1]), np.empty(ratio.shape[1])
+    for i in range(len(ratio)):
+        n = finite_into(row, ratio[i], 0)
+        if n:
+            out[i] = nth(row, spare, 0, n, n // 100)
+    return out

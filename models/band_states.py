@@ -1,8 +1,8 @@
 """What the band makes of one point after the other: in the band or out of it, dropped to zero,
 missing, shifted.
 
-The score at a step uses that step and earlier ones, nothing later. A kernel, because a level shift
-that is learned changes how all later points are seen.
+The score at a step uses that step and earlier ones, nothing later, and of those only the last ones:
+whoever scores a window with as much past gets what scoring the whole would have said.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from features.panel import Floats
+from models.band_levels import one_sided, roll, side_code
 
 __all__ = ["CEILING", "BandScores", "Reason", "score_series"]
 
@@ -29,6 +30,9 @@ class Reason(IntEnum):
     DROP_TO_ZERO = 3
     MISSING = 4
     LEVEL_SHIFT = 5
+    LASTING_ABOVE = 6
+    """Not this point but the mean of the last minutes or hours is above."""
+    LASTING_BELOW = 7
 
 
 CEILING = 1000.0
@@ -38,7 +42,7 @@ _ONE_SIDED = 0.9
 _AT_LEVEL = 0.5
 _ABOVE, _BELOW, _LEVEL_SHIFT = int(Reason.ABOVE), int(Reason.BELOW), int(Reason.LEVEL_SHIFT)
 _DROP_TO_ZERO, _MISSING = int(Reason.DROP_TO_ZERO), int(Reason.MISSING)
-_UNKNOWN, _FAR_BELOW, _UNDER, _OVER, _FAR_ABOVE, _SPOT_ON = range(6)
+_LASTING_ABOVE, _LASTING_BELOW = int(Reason.LASTING_ABOVE), int(Reason.LASTING_BELOW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,8 @@ class BandScores:
         The forecast, moved to the new level once a shift was learned.
     reason : int8
         ``Reason``.
+    deviation : float64
+        How far the value is from ``expected``, signed, in robust standard deviations of its hour.
     """
 
     score: Floats
@@ -63,25 +69,33 @@ class BandScores:
     upper: Floats
     expected: Floats
     reason: NDArray[np.int8]
+    deviation: Floats
 
 
 @njit(cache=True, nogil=True)
 def score_series(
     values: Floats,
-    expected: Floats,
-    width: Floats,
+    expected: tuple[Floats, Floats],
+    used: tuple[Floats, Floats, NDArray[np.int32]],
+    sudden: tuple[Floats, NDArray[np.int8]],
     due: NDArray[np.bool_],
     direction: NDArray[np.int8],
     alive: NDArray[np.bool_],
     steps: tuple[int, int, int],
     own_score: float,
-) -> tuple[Floats, Floats, Floats, NDArray[np.int8]]:
-    """Score every series, step by step.
+) -> tuple[Floats, NDArray[np.int8]]:
+    """Score every series, step by step: score and reason, both (n_series, n_steps).
 
     Parameters
     ----------
-    values, expected, width : (n_series, n_steps)
-        ``width`` is the deviation that scores 1.
+    values : (n_series, n_steps)
+    expected
+        Forecast and the deviation from it that scores 1.
+    used
+        Centre, half width and eras of ``models/band_levels.py``; where a point is back in the band
+        of before, centre and half width become it.
+    sudden
+        Signed ratio and span of ``models/band_sudden.py``.
     due : (n_series, n_steps)
         Whether the series normally has a sample at that step.
     direction : (n_series,)
@@ -92,85 +106,49 @@ def score_series(
         Window of a level shift, hold until it is learned, missing samples that are an anomaly.
     own_score
         Score of what has no distance (missing), and the least one of a drop to zero.
-
-    Returns
-    -------
-    score, centre, half width, reason : (n_series, n_steps)
-        Centre and half width of the band that was used: ``expected`` and ``width`` until a shift is
-        learned.
     """
     score = np.full(values.shape, np.nan)
-    centre, half = expected.copy(), width.copy()
     reason = np.zeros(values.shape, dtype=np.int8)
+    codes = np.empty(values.shape[1], dtype=np.int8)
     for i in range(len(values)):
-        given = (values[i], expected[i], width[i], due[i])
-        out = (score[i], centre[i], half[i], reason[i])
-        _score_one(given, (direction[i], alive[i]), steps, own_score, out)
-    return score, centre, half, reason
+        given = (values[i], expected[0][i], expected[1][i], due[i], sudden[0][i], sudden[1][i])
+        band = (used[0][i], used[1][i], used[2][i])
+        kind = (direction[i], alive[i])
+        _score_one(given, band, kind, steps, own_score, codes, (score[i], reason[i]))
+    return score, reason
 
 
 @njit(cache=True, nogil=True)
-def _score_one(given: Any, kind: Any, steps: Any, own_score: float, out: Any) -> None:
-    x, e, width, due = given
-    score, centre, half, reason = out
+def _score_one(
+    given: Any, band: Any, kind: Any, steps: Any, own_score: float, codes: Any, out: Any
+) -> None:
+    x, e, width, due, ratio, span = given
+    centre, half, era = band
+    score, reason = out
     shift_steps, hold_steps, missing_steps = steps
-    codes = np.zeros(len(x), dtype=np.int8)
-    counts = np.zeros(6, dtype=np.int64)
-    gain, offset = 1.0, 0.0
-    gone, held, side = 0, 0, 0
+    lately = np.zeros(6, dtype=np.int64)
+    gone = 0
     for t in range(len(x)):
-        if t >= shift_steps:
-            counts[codes[t - shift_steps]] -= 1
-        centre[t] = gain * e[t] + offset
-        half[t] = width[t] * max(gain, 1.0)
         gone = gone + due[t] if np.isnan(x[t]) else 0
-        if np.isnan(x[t]) or np.isnan(half[t]):
-            counts[_UNKNOWN] += 1
-            if gone >= missing_steps:
+        codes[t] = side_code(x[t], e[t], width[t])
+        roll(lately, codes, t, shift_steps)
+        if codes[t] == 0:
+            if missing_steps <= gone <= hold_steps:  # then it is known to be gone
                 score[t], reason[t] = own_score, _MISSING
             continue
         if abs(x[t] - centre[t]) >= half[t] and abs(x[t] - e[t]) < width[t]:
             centre[t], half[t] = e[t], width[t]  # back at the level of before
         z = (x[t] - centre[t]) / half[t]
-        codes[t] = _code(z)
-        counts[codes[t]] += 1
-        now, shifted = _shift(counts, shift_steps)
-        held = held + 1 if now == side and held > 0 else int(shifted)
-        side = now
+        side, shifted = one_sided(lately, shift_steps, _ONE_SIDED)
         own = own_score if x[t] == 0.0 and kind[1] and centre[t] > 0.0 else 0.0
-        score[t], reason[t] = _judge(z, kind[0], now if shifted else 0, own)
-        if held >= hold_steps:
-            seen = slice(max(t + 1 - hold_steps, 0), t + 1)
-            gain, offset = _learn(x[seen], e[seen], width[seen])
-            codes[:] = _UNKNOWN
-            counts[:] = 0
-            held, side = 0, 0
+        level = side if shifted and not era[t] else 0
+        score[t], reason[t] = _judge(z, kind[0], level, own, ratio[t], span[t])
 
 
 @njit(cache=True, nogil=True)
-def _code(z: float) -> int:
-    if z == 0.0:
-        return _SPOT_ON
-    if z > 0.0:
-        return _FAR_ABOVE if z >= 1.0 else _OVER
-    return _FAR_BELOW if z <= -1.0 else _UNDER
-
-
-@njit(cache=True, nogil=True)
-def _shift(counts: NDArray[np.int64], window: int) -> tuple[int, bool]:
-    """The side that the window's points are on (0: both), and whether their median is outside the
-    band."""
-    over, under = counts[_OVER] + counts[_FAR_ABOVE], counts[_UNDER] + counts[_FAR_BELOW]
-    known = over + under + counts[_SPOT_ON]
-    if 2 * known < window or max(over, under) < _ONE_SIDED * known:
-        return 0, False
-    if over > under:
-        return 1, 2 * counts[_FAR_ABOVE] > known
-    return -1, 2 * counts[_FAR_BELOW] > known
-
-
-@njit(cache=True, nogil=True)
-def _judge(z: float, direction: int, shift: int, own: float) -> tuple[float, int]:
+def _judge(
+    z: float, direction: int, shift: int, own: float, ratio: float, span: int
+) -> tuple[float, int]:
     """Score and reason of a point ``z`` half widths off; ``own`` > 0 where it dropped to zero."""
     distance = abs(z)
     harmless = direction * z < 0.0
@@ -178,23 +156,14 @@ def _judge(z: float, direction: int, shift: int, own: float) -> tuple[float, int
     reason = 0
     if score >= 1.0:
         reason = _ABOVE if z > 0.0 else _BELOW
+    if direction * ratio >= 0.0 and abs(ratio) > score:
+        score = min(abs(ratio), CEILING)
+        if score >= 1.0 and span == 0:
+            reason = _ABOVE if ratio > 0.0 else _BELOW
+        elif score >= 1.0:
+            reason = _LASTING_ABOVE if ratio > 0.0 else _LASTING_BELOW
     if shift * z >= _AT_LEVEL and not harmless:
         score, reason = max(score, 1.0), _LEVEL_SHIFT
     if own > 0.0:
         score, reason = max(score, own), _DROP_TO_ZERO
     return score, reason
-
-
-@njit(cache=True, nogil=True)
-def _learn(x: Floats, e: Floats, width: Floats) -> tuple[float, float]:
-    """The new level as ``gain * expected + offset``: a factor or a constant, whichever explains the
-    points better."""
-    known = ~(np.isnan(x) | np.isnan(e) | np.isnan(width))
-    x, e, width = x[known], e[known], width[known]
-    offset = np.median(x - e)
-    if np.min(e) <= 0.0:
-        return 1.0, offset
-    gain = max(np.median(x / e), 0.0)
-    by_offset = np.sum(np.abs(x - e - offset) / width)
-    by_gain = np.sum(np.abs(x - gain * e) / width)
-    return (gain, 0.0) if by_gain <= by_offset else (1.0, offset)

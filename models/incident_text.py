@@ -1,169 +1,142 @@
-"""What an incident says to a person: ranked causes with evidence, and a title in short words."""
+"""What an incident says to a person: causes as rows of the table, a title in short words."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from features.civil import Calendar
+from features.local_clock import local_clock
 from models.base import WHOLE_WORKLOAD
-from models.causes import changed_in_words, explained_by_callees, measure_changes
+from models.incident_evidence import EVENT, MEASURED, rows_of
 
 __all__ = ["cause_lists", "leak_causes", "leak_titles", "titles"]
 
 Causes = list[dict[str, Any]]
-_EVENT_WITHIN = pd.Timedelta(1, "h")
+_CAUSE = ["workload", "metric", "score", "confidence", "evidence"]
+_REMARKABLE = 2.0  # spreads; a change below is not what the incident is about
+_MIB = 2.0**20
 
 
-def cause_lists(
+def cause_lists(ranked: pd.DataFrame, incidents: pd.Series, limit: int) -> dict[int, Causes]:
+    """The best ``limit`` causes of each incident, by its number; no cause is an empty list."""
+    listed = _listed(ranked.groupby("incident", sort=False).head(limit))
+    return {int(i): [] for i in incidents} | listed
+
+
+def titles(
+    incidents: pd.DataFrame,
     runs: pd.DataFrame,
+    ranked: pd.DataFrame,
     scores: pd.DataFrame,
-    before: pd.Timedelta,
-    limit: int,
-    events: pd.DataFrame | None,
-    edges: pd.DataFrame | None,
-) -> dict[int, Causes]:
-    """Incident → causes, best first, from what was known when it was detected.
+    calendars: Sequence[Calendar],
+) -> list[str]:
+    """``checkout: error_ratio ×9 from the usual 0.2% to 1.8%, after a deploy`` for each incident.
 
-    Every scored metric of a member is held against its own past. A member with a callee that went
-    wrong no later ranks below it. An event at most an hour before ranks with its workload's
-    strongest change.
+    What changed most gives the words; where samples are missing, that they are, and since when;
+    where nothing changed by itself, the reason that came with the score. Several workloads are
+    counted and the likeliest is named.
     """
-    by_incident = runs.groupby("incident")
-    spans = by_incident.agg(start=("start", "min"), detected=("detected", "min")).reset_index()
-    members = runs.groupby(["incident", "workload"]).agg(first=("start", "min")).reset_index()
-    members = members.merge(spans, on="incident")
-    changes = _changes(members, scores, before)
-    onset = runs.groupby(["incident", "workload", "metric"], as_index=False)["start"].min()
-    onset["place"] = onset.groupby("incident")["start"].rank(method="min")
-    onset["of"] = onset.groupby("incident")["start"].transform("size")
-    changes = changes.merge(onset, on=["incident", "workload", "metric"], how="left")
-    if len(changes):
-        changes["evidence"] = changed_in_words(changes) + _when(changes)
-    ranked = pd.concat([_event_causes(members, changes, events), changes], ignore_index=True)
-    ranked["explained"] = _explained(ranked, members, edges)
-    ranked = ranked.sort_values(
-        ["explained", "score", "workload", "metric"], ascending=[True, False, True, True]
+    measured = ranked[ranked["kind"] == MEASURED].drop_duplicates("incident").set_index("incident")
+    events = ranked[ranked["kind"] == EVENT].drop_duplicates("incident").set_index("incident")
+    said = _of(measured["evidence"], incidents).str.split(" at ").str[0]
+    who = _of(measured["workload"], incidents)
+    who = who.where(who != "", incidents["workload"])
+    weak = ~(incidents["incident"].map(measured["score"]) >= _REMARKABLE)
+    reasons = _reasons(incidents, runs, scores)
+    said = said.where(~weak | (reasons == ""), reasons)
+    metric = incidents["metric"].where(incidents["metric"] != WHOLE_WORKLOAD, "the whole")
+    said = said.where(said != "", metric.astype("str") + " is unusual")
+    who = who.where(~weak, incidents["workload"]).map(_name)
+    more = (incidents["workloads"].map(len) - 1).map(
+        lambda n: f", and {n} more workload{'s' * (n > 1)}" if n else ""
     )
-    best = ranked.groupby("incident", sort=False).head(limit)
-    return _listed(best) | {i: [] for i in set(spans["incident"]) - set(best["incident"])}
+    said = who + ": " + said + more
+    gone = incidents["gone"].astype(bool)
+    said = said.where(~gone, _missing(incidents, runs, calendars))
+    after = _of(events["metric"], incidents)
+    return (said + (", after a " + after).where(after != "", "")).astype("str").tolist()
 
 
-def _changes(members: pd.DataFrame, scores: pd.DataFrame, before: pd.Timedelta) -> pd.DataFrame:
-    part = scores.loc[
-        scores["workload"].isin(members["workload"]).to_numpy(),
-        ["workload", "metric", "ts", "value"],
-    ]
-    part = part.dropna(subset="value").astype({"workload": str, "metric": str})
-    part = part[part["metric"] != WHOLE_WORKLOAD]  # its value is a score, nothing that was measured
+def _of(words: pd.Series, incidents: pd.DataFrame) -> pd.Series:
+    """The words of each incident; empty for one without."""
+    found = words.reindex(incidents["incident"]).tolist()
+    said = [word if isinstance(word, str) else "" for word in found]
+    return pd.Series(said, index=incidents.index, dtype="str")
+
+
+def _missing(
+    incidents: pd.DataFrame, runs: pd.DataFrame, calendars: Sequence[Calendar]
+) -> pd.Series:
+    """``checkout: samples of 6 metrics missing since Wed 04:00 CEST``."""
+    by = runs.groupby("incident")["metric"]
+    one, several = by.first().astype("str"), by.nunique()
+    what = one.where(several == 1, several.astype("str") + " metrics")
+    since = local_clock(incidents["started_at"], incidents["workload"], calendars, "%a %H:%M %Z")
+    n = incidents["workloads"].map(len)
+    who = incidents["workload"].map(_name) + (n - 1).map(
+        lambda more: f" and {more} more workload{'s' * (more > 1)}" if more else ""
+    )
+    return who + ": samples of " + _of(what, incidents) + " missing since " + since
+
+
+def _reasons(incidents: pd.DataFrame, runs: pd.DataFrame, scores: pd.DataFrame) -> pd.Series:
+    """The words of the strongest score that was known when each incident was detected."""
+    nothing = pd.Series("", index=incidents.index, dtype="str")
+    if "reason" not in scores.columns:
+        return nothing
+    at = rows_of(scores, runs["workload"])
+    part = scores.iloc[at][["workload", "metric", "ts", "score", "reason"]]
+    part = part[(part["score"] >= 1).to_numpy()].astype({"workload": "str", "metric": "str"})
     part["ts"] = part["ts"].dt.as_unit("ms")
-    old, new = [], []
-    for _, rows in members.groupby("incident"):
-        start, detected = rows["start"].iloc[0], rows["detected"].iloc[0]
-        near = part[(part["ts"] >= start - before) & (part["ts"] < detected)]
-        near = near[near["workload"].isin(rows["workload"])]
-        near = near.drop_duplicates(["workload", "metric", "ts"])
-        near = near.assign(incident=rows["incident"].iloc[0])
-        old.append(near[near["ts"] < start])
-        new.append(near[near["ts"] >= start])
-    changes = measure_changes(pd.concat(old), pd.concat(new), ["incident", "workload", "metric"])
-    return changes[~_for_the_better(changes, scores)].reset_index(drop=True)
-
-
-def _for_the_better(changes: pd.DataFrame, scores: pd.DataFrame) -> NDArray[np.bool_]:
-    """Changes to the side that a band leaves open: fewer errors are no cause of trouble."""
-    if not {"lower", "upper"} <= set(scores.columns):
-        return np.zeros(len(changes), dtype=bool)
-    band = scores.groupby("metric", observed=True).agg(low=("lower", "max"), high=("upper", "min"))
-    metric = changes["metric"]
-    falls_free = metric.isin(band.index[np.isneginf(band["low"].to_numpy(dtype=float))])
-    rises_free = metric.isin(band.index[np.isposinf(band["high"].to_numpy(dtype=float))])
-    fell = changes["became"] < changes["was"]
-    return ((falls_free & fell) | (rises_free & ~fell)).to_numpy(dtype=bool)
-
-
-def _when(changes: pd.DataFrame) -> pd.Series:
-    """`` at 10:05, first of 4 metrics``; nothing for a metric that is not itself anomalous."""
-    at = " at " + changes["start"].dt.strftime("%H:%M")
-    first = (changes["place"] == 1) & (changes["of"] > 1)
-    of = ", first of " + changes["of"].fillna(0).astype(int).astype(str) + " metrics"
-    return at.fillna("") + of.where(first, "")
-
-
-def _event_causes(
-    members: pd.DataFrame, changes: pd.DataFrame, events: pd.DataFrame | None
-) -> pd.DataFrame:
-    columns = ["incident", "workload", "metric", "score", "evidence"]
-    if events is None or events.empty:
-        return pd.DataFrame(columns=columns)
-    near = members.merge(events.astype({"workload": str}), on="workload")
-    near = near[(near["ts"] <= near["first"]) & (near["ts"] >= near["first"] - _EVENT_WITHIN)]
-    best = changes.groupby(["incident", "workload"], as_index=False)["score"].max()
-    near = near.merge(best, on=["incident", "workload"], how="left").fillna({"score": 1.0})
-    minutes = ((near["first"] - near["ts"]) / pd.Timedelta(1, "min")).round().astype(int)
-    near["metric"] = near["event"].astype(str)
-    at = near["ts"].dt.strftime("%H:%M")
-    near["evidence"] = near["metric"] + " at " + at + ", " + minutes.astype(str) + " min before"
-    return near[columns]
-
-
-def _explained(
-    ranked: pd.DataFrame, members: pd.DataFrame, edges: pd.DataFrame | None
-) -> list[bool]:
-    blamed = {
-        (rows["incident"].iloc[0], workload)
-        for _, rows in members.groupby("incident")
-        for workload in explained_by_callees(rows.set_index("workload")["first"], edges)
-    }
-    return [pair in blamed for pair in zip(ranked["incident"], ranked["workload"], strict=True)]
+    near = runs[["incident", "workload", "metric", "start"]].merge(
+        incidents[["incident", "detected_at"]], on="incident"
+    )
+    near = near.merge(part, on=["workload", "metric"])
+    near = near[(near["ts"] >= near["start"]) & (near["ts"] < near["detected_at"])]
+    near = near.sort_values(
+        ["score", "ts", "workload", "metric"], ascending=[False, True, True, True]
+    )
+    best = near.drop_duplicates("incident").set_index("incident")["reason"]
+    return _of(best, incidents)
 
 
 def _listed(best: pd.DataFrame) -> dict[int, Causes]:
-    columns = ["workload", "metric", "score", "evidence"]
     listed: dict[int, Causes] = {}
-    for number, cause in zip(best["incident"], best[columns].to_dict("records"), strict=True):
+    for number, cause in zip(best["incident"], best[_CAUSE].to_dict("records"), strict=True):
         listed.setdefault(int(number), []).append({str(k): v for k, v in cause.items()})
     return listed
 
 
-def titles(incidents: pd.DataFrame) -> list[str]:
-    """``checkout: error_ratio ×9 from 0.2% to 1.8%``; several workloads are counted and the
-    likeliest is named.
-    """
-    said: list[str] = []
-    rows: list[dict[str, Any]] = [
-        {str(k): v for k, v in r.items()} for r in incidents.to_dict("records")
-    ]
-    for row in rows:
-        events = [c for c in row["causes"] if c["evidence"].startswith(f"{c['metric']} at ")]
-        measured = [c for c in row["causes"] if c not in events]
-        top = measured[0] if measured else row
-        metric = "the whole" if row["metric"] == WHOLE_WORKLOAD else row["metric"]
-        what = str(top.get("evidence", f"{metric} is unusual")).split(" at ")[0]
-        others = len(row["workloads"]) - 1
-        more = f", and {others} more workload{'s' * (others > 1)}" if others else ""
-        after = f", after a {events[0]['metric']}" if events else ""
-        said.append(f"{_name(top['workload'])}: {what}{more}{after}")
-    return said
-
-
 def _at_detection(runs: pd.DataFrame, leaks: pd.DataFrame) -> pd.DataFrame:
-    rows = leaks.astype({"workload": str, "metric": str}).rename(columns={"score": "at_score"})
+    rows = leaks.astype({"workload": "str", "metric": "str"}).rename(columns={"score": "at_score"})
     rows["detected"] = rows["issued_at"].dt.as_unit("ms")
-    return runs.merge(rows, on=["workload", "metric", "detected"]).sort_values("detected")
+    rows = rows.drop_duplicates(["workload", "metric", "detected"])
+    return runs.merge(rows, on=["workload", "metric", "detected"]).sort_values(
+        ["detected", "workload", "metric"]
+    )
 
 
 def leak_causes(runs: pd.DataFrame, leaks: pd.DataFrame, limit: int) -> dict[int, Causes]:
     """Incident → the leaking metrics, with the growth that was seen at detection."""
     rows = _at_detection(runs, leaks)
-    share = (rows["value"] / rows["limit"]).map("{:.0%}".format)
-    slope = rows["slope_per_h"].map("{:.3g}".format)
-    rows["evidence"] = (
-        rows["metric"] + " grows by " + slope + " an hour, " + share + " of its limit used"
+    share = (rows["value"] / rows["limit"]).map(
+        lambda s: f", {s:.0%} of its limit used" if np.isfinite(s) else ""
     )
+    slope = [_an_hour(m, s) for m, s in zip(rows["metric"], rows["slope_per_h"], strict=True)]
+    rows["evidence"] = rows["metric"] + " grows by " + pd.Series(slope, rows.index, "str") + share
+    total = rows.groupby("incident")["score"].transform("sum")
+    rows["confidence"] = (rows["score"] / total.where(total > 0)).fillna(0.0)
     return _listed(rows.groupby("incident", sort=False).head(limit))
+
+
+def _an_hour(metric: str, slope: float) -> str:
+    return (
+        f"{slope / _MIB:.3g} MiB an hour" if metric.endswith("_bytes") else f"{slope:.3g} an hour"
+    )
 
 
 def leak_titles(runs: pd.DataFrame, leaks: pd.DataFrame) -> dict[int, str]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from features.panel import Floats
 from models.selection import nth
 
-__all__ = ["STEPS_FOR_A_TAIL", "tail_thresholds"]
+__all__ = ["STEPS_FOR_A_TAIL", "row_threshold", "tail_thresholds"]
 
 STEPS_FOR_A_TAIL = 50
 """Fewer values than this have no tail to speak of: the threshold is then NaN."""
@@ -62,14 +62,20 @@ def _thresholds(raw: Floats, events: Floats, persistence: int, quiet: int) -> Fl
     out = np.full(len(raw), np.nan)
     spare = np.empty(raw.shape[1])
     for i in range(len(raw)):
-        held = _running_minimum(raw[i], persistence)
-        known = held[~np.isnan(held)]
-        n = len(known)
-        if n < STEPS_FOR_A_TAIL:
-            continue
-        body = nth(known, spare, 0, n, int(_BODY * n))
-        out[i] = body + _extrapolate(_peaks(held, body, quiet), events[i])
+        out[i] = row_threshold(raw[i], events[i], persistence, quiet, spare)
     return out
+
+
+@njit(cache=True, nogil=True)
+def row_threshold(raw: Floats, events: float, persistence: int, quiet: int, spare: Floats) -> float:
+    """``tail_thresholds`` of one row, for other kernels; ``spare`` is as long as the row."""
+    held = _running_minimum(raw, persistence)
+    known = held[~np.isnan(held)]
+    n = len(known)
+    if n < STEPS_FOR_A_TAIL:
+        return np.nan
+    body = nth(known, spare, 0, n, int(_BODY * n))
+    return body + _extrapolate(_peaks(held, body, quiet), events)
 
 
 @njit(cache=True, nogil=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from features.metrics import Catalog
@@ -12,13 +13,13 @@ from pipelines.settings import CONFIG_DIR
 __all__ = ["open_catalog"]
 
 
-def open_catalog(name: str) -> Catalog:
-    """The catalog of that name, shipped or the user's own.
+def open_catalog(name: str, over: Mapping[str, object] | None = None) -> Catalog:
+    """The catalog of that name, shipped or the user's own, with the settings' ``metrics`` over it.
 
     Raises
     ------
     ConfigError
-        There is none, or it is broken.
+        There is none, or it or an entry of ``over`` is broken.
     """
     path = _catalog_path(name)
     try:
@@ -32,7 +33,11 @@ def open_catalog(name: str) -> Catalog:
             "or give the path of a .yaml file"
         ) from None
     return load_catalog(
-        text, where=str(path), read=lambda name: _catalog_path(name).read_text(encoding="utf-8")
+        text,
+        where=str(path),
+        read=lambda name: _catalog_path(name).read_text(encoding="utf-8"),
+        over=over,
+        over_from="configuration, metrics",
     )
 
 

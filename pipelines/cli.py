@@ -12,6 +12,7 @@ import sys
 import click
 
 from pipelines.commands.care import CARE
+from pipelines.commands.diagnosis import DIAGNOSIS
 from pipelines.commands.judge import JUDGES
 from pipelines.commands.steps import STEPS
 from pipelines.commands.tools import TOOLS
@@ -86,7 +87,7 @@ def cli() -> None:
     """
 
 
-for command in (*STEPS, *JUDGES, *CARE, *TOOLS):
+for command in (*STEPS, *DIAGNOSIS, *JUDGES, *CARE, *TOOLS):
     cli.add_command(command)
 
 

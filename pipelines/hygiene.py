@@ -40,11 +40,15 @@ class HygieneParams:
     """Whether anomalies are."""
     maximum_share: float = 0.2
     """A series of whose measured steps more would go keeps all of them."""
+    settle_min: float = 30.0
+    """After each deploy so much is left out: caches are cold, pods come and go."""
 
     def __post_init__(self) -> None:
-        """Refuse a share that is none."""
+        """Refuse a share that is none, and a time before a deploy."""
         if not 0 <= self.maximum_share <= 1:
             raise ValueError(f"maximum_share must be from 0 to 1, got {self.maximum_share!r}")
+        if not 0 <= self.settle_min < np.inf:
+            raise ValueError(f"settle_min must be at least 0 and finite, got {self.settle_min!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,17 @@ class AnomalousPoints:
     points: pd.DataFrame
     step: pd.Timedelta | None = None
     unread_parts: int = 0
+
+
+    @classmethod
+    def of(cls, parts: Sequence[pd.DataFrame], step: pd.Timedelta | None = None) -> AnomalousPoints:
+        """Frames ``workload, metric, ts`` in one; no frame is no point."""
+        some = [p for p in parts if len(p)]
+        if some:
+            return cls(pd.concat(some, ignore_index=True), step)
+        ts = pd.DatetimeIndex([], dtype="datetime64[ms, UTC]")
+        nothing = pd.DataFrame({"workload": [], "metric": []}, dtype="str")
+        return cls(nothing.assign(ts=ts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +134,16 @@ def anomalous_points(run: Run, since: pd.Timestamp) -> AnomalousPoints:
     return AnomalousPoints(known.points(), step, unread)
 
 
-def on_panel(found: AnomalousPoints, panel: Panel, params: HygieneParams) -> Hygiene:
-    """Points on a panel's steps: a step that holds or meets an anomalous one is left out."""
+def on_panel(
+    found: AnomalousPoints,
+    panel: Panel,
+    params: HygieneParams,
+    also: NDArray[np.bool_] | None = None,
+) -> Hygiene:
+    """Points on a panel's steps: a step that holds or meets an anomalous one is left out.
+
+    ``also`` (n_series, n_steps) are steps that are left out for other reasons, by the same rules.
+    """
     mask = np.zeros(panel.values.shape, dtype=bool)
     wanted = pd.MultiIndex.from_frame(panel.keys[["workload", "metric"]])
     row = wanted.get_indexer(pd.MultiIndex.from_frame(found.points[["workload", "metric"]]))
@@ -134,6 +157,8 @@ def on_panel(found: AnomalousPoints, panel: Panel, params: HygieneParams) -> Hyg
     nth = np.arange(steps.sum()) - np.repeat(np.cumsum(steps) - steps, steps)
     mask[np.repeat(row, steps), np.repeat(lo, steps) + nth] = True
 
+    if also is not None:
+        mask |= also
     measured = ~np.isnan(panel.values)
     mask &= measured & ~_returning(mask, panel.step)
     too_many = mask.sum(axis=1) > params.maximum_share * measured.sum(axis=1)

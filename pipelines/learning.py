@@ -14,21 +14,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from features.civil import Calendar, calendar_of, maintenance_mask, special_mask
-from features.metrics import Catalog, Direction
+from features.metrics import Catalog
 from features.panel import Floats, Panel
 from features.quality import judge
-from features.signals import build_signals
-from models.band import Band
 from models.base import Baselines, Forecaster
 from models.champion import Champions
 from models.champion_fit import fit_champions, newcomers
 from models.classical import Classical
 from models.decomposition import Decomposition
-from models.isolation_forest import IsolationForest
 from models.prophet import Prophet
 from models.seasonal_level import SeasonalLevel
 from models.seasonal_naive import SeasonalDay, SeasonalMedian, SeasonalNaive, SeasonalPeak
 from pipelines.accounting import NOT_WATCHED
+from pipelines.detecting import learn_detectors
+from pipelines.regimes import deploys_of, earlier_regime
 from pipelines.settings import Settings
 
 __all__ = [
@@ -39,6 +38,7 @@ __all__ = [
     "forecasters",
     "learn",
     "learn_newcomers",
+    "learn_young",
     "learnable",
     "told_by",
     "without_maintenance",
@@ -80,14 +80,56 @@ def learn(panel: Panel, catalog: Catalog, settings: Settings, *, detectors: bool
     usable, skipped = learnable(panel, catalog, settings)
     verdict = judge(usable, settings.quality)
     young = verdict.loc[~verdict["ok"], ["workload", "metric", "reason"]]
+    deploys = deploys_of(panel)
     groups: list[Learned] = []
     for calendar, part in by_calendar(usable, settings):
         champions = fit_champions(part, forecasters(settings), settings.forecast.champion, calendar)
-        old = part.select(judge(part, settings.quality)["ok"].to_numpy(dtype=bool))
-        wanted = detectors and old.n_series > 0
-        found = learn_detectors(old, champions, catalog, settings) if wanted else {}
+        found = _detectors(part, champions, deploys, catalog, settings) if detectors else {}
         groups.append(Learned(champions, found))
     return Lesson(tuple(groups), skipped, young.reset_index(drop=True))
+
+
+def learn_young(
+    panel: Panel,
+    known: Mapping[str, pd.DataFrame],
+    catalog: Catalog,
+    settings: Settings,
+) -> Lesson:
+    """What can be learned of the series that came since the last training, detectors too.
+
+    ``known`` has for each detector the frame of keys that it was trained for: of these nothing is
+    learned again.
+    """
+    found, skipped = learn_newcomers(panel, known["band"], catalog, settings)
+    verdict = judge(panel, settings.quality)
+    young = verdict.loc[~verdict["ok"], ["workload", "metric", "reason"]]
+    deploys = deploys_of(panel)
+    groups: list[Learned] = []
+    for champions in found:
+        part = panel.select(_among(panel.keys, champions.keys))
+        detectors = _detectors(part, champions, deploys, catalog, settings)
+        fresh = {
+            name: b.select(~b.keys["workload"].isin(known[name]["workload"]).to_numpy(dtype=bool))
+            if name != "band" and name in known
+            else b
+            for name, b in detectors.items()
+        }
+        groups.append(Learned(champions, fresh))
+    return Lesson(tuple(groups), skipped, young.reset_index(drop=True))
+
+
+def _detectors(
+    part: Panel, champions: Champions, deploys: pd.DataFrame, catalog: Catalog, settings: Settings
+) -> dict[str, Baselines]:
+    """The detectors of the series that are old enough; nothing where none is."""
+    old = part.select(judge(part, settings.quality)["ok"].to_numpy(dtype=bool))
+    if not old.n_series:
+        return {}
+    expected = champions.expected(old, forecasters(settings))
+    usual = without_special_days(old, settings)
+    before = earlier_regime(usual, deploys, settings.detect.regime_days)
+    lesson = usual.with_values(np.where(before, np.nan, usual.values)) if before.any() else usual
+    return learn_detectors(lesson, expected, catalog, settings)
 
 
 def learn_newcomers(
@@ -98,20 +140,23 @@ def learn_newcomers(
     ``known`` is a frame ``workload, metric``. Returns one part a calendar, and the series that have
     nothing to forecast from, with reasons.
     """
-    new = ~pd.MultiIndex.from_frame(panel.keys).isin(pd.MultiIndex.from_frame(known))
+    new = ~_among(panel.keys, known)
     if not new.any():
         return [], panel.keys[:0].assign(reason="")
     usable, skipped = learnable(panel, catalog, settings)
     bar, params = SeasonalNaive(settings.forecast.seasonal_naive), settings.forecast.champion
     found: list[Champions] = []
     for calendar, part in by_calendar(usable, settings):
-        rows = ~pd.MultiIndex.from_frame(part.keys).isin(pd.MultiIndex.from_frame(known))
+        rows = ~_among(part.keys, known)
         if rows.any():
             found.append(newcomers(part, rows, bar, params, calendar))
-    unknown = ~pd.MultiIndex.from_frame(skipped[["workload", "metric"]]).isin(
-        pd.MultiIndex.from_frame(known)
-    )
-    return found, skipped[unknown]
+    return found, skipped[~_among(skipped, known)]
+
+
+def _among(keys: pd.DataFrame, others: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which of the series are among the others."""
+    own = pd.MultiIndex.from_frame(keys[["workload", "metric"]])
+    return own.isin(pd.MultiIndex.from_frame(others[["workload", "metric"]]))
 
 
 def told_by(
@@ -190,20 +235,6 @@ def learnable(panel: Panel, catalog: Catalog, settings: Settings) -> tuple[Panel
     empty: NDArray[np.bool_] = np.asarray(np.isnan(usual.values).all(axis=1))
     only_special = usable.keys[empty].assign(reason="every sample is of a special day")
     return usable.select(~empty), pd.concat([skipped, only_special], ignore_index=True)
-
-
-def learn_detectors(
-    panel: Panel, champions: Champions, catalog: Catalog, settings: Settings
-) -> dict[str, Baselines]:
-    """The band of every series and the forest of every workload, given the champions."""
-    expected = champions.expected(panel, forecasters(settings))
-    usable = without_special_days(panel, settings)
-    directions: list[Direction] = [catalog[m].direction for m in panel.keys["metric"]]
-    worth = np.array([catalog[m].minimum_deviation for m in panel.keys["metric"]])
-    band = Band(settings.detect.band).fit(usable, expected, directions, worth)
-    signals = build_signals(usable, expected, catalog)
-    forest = IsolationForest(settings.detect.isolation_forest).fit(signals)
-    return {"band": band, "isolation_forest": forest}
 
 
 def without_special_days(panel: Panel, settings: Settings) -> Panel:

@@ -97,7 +97,13 @@ def told(skipped: Mapping[str, int]) -> str:
 
 def panel_counts(counts: PanelCounts) -> Counter[str]:
     """What was wrong with samples on their way into a panel."""
-    return Counter({"not finite": counts.not_finite, "duplicate": counts.duplicates})
+    return Counter(
+        {
+            "not finite": counts.not_finite,
+            "duplicate": counts.duplicates,
+            "outside what can be true (minimum, maximum of the metric)": counts.out_of_range,
+        }
+    )
 
 
 def counted(counts: Mapping[str, int]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from pipelines.adapters.store import Store
 from pipelines.adapters.tracking import Tracking
 from pipelines.catalogs import open_catalog
 from pipelines.errors import ConfigError, HistoryError
-from pipelines.grids import end_of, homes, panel_of_shard, usual_step
+from pipelines.grids import end_of, homes, panel_of_shard, possible, usual_step
 from pipelines.moments import parse_duration, parse_time
 from pipelines.settings import Settings, load_settings
 
@@ -103,7 +103,8 @@ class RunRef:
     def open(self) -> Run:
         """Read the configuration and the catalog; open the store."""
         settings = load_settings(self.config)
-        return Run(self, settings, open_catalog(settings.source.catalog_name), Store(self.out))
+        known = open_catalog(settings.source.catalog_name, settings.metrics)
+        return Run(self, settings, known, Store(self.out))
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +171,18 @@ class Run:
     def samples(
         self, start: pd.Timestamp, end: pd.Timestamp, metrics: Collection[str] | None = None
     ) -> pd.DataFrame:
-        """All workloads' samples of ``[start, end)``: workload, metric, ts, value.
-
-        With ``metrics`` only those.
+        """Workload, metric, ts and value of ``[start, end)``; what cannot be true is NaN.
 
         Raises
         ------
         HistoryError
             There is none.
         """
+        return possible(self._every(start, end, metrics), self.catalog)[0]
+
+    def _every(
+        self, start: pd.Timestamp, end: pd.Timestamp, metrics: Collection[str] | None
+    ) -> pd.DataFrame:
         if self.ref.inputs:
             table = read_samples(self.ref.inputs)
             ts_ms = table["ts"].cast(pa.int64()).to_numpy()
@@ -274,12 +278,12 @@ class Run:
         self, start: pd.Timestamp, end: pd.Timestamp, metrics: Collection[str] | None
     ) -> Panel:
         """By way of a frame: any samples, any grid."""
-        frame = self.samples(start, end, metrics)
+        frame, wrong = possible(self._every(start, end, metrics), self.catalog)
         usual = dict.fromkeys(frame["metric"].cat.categories, self.ref.aggregate or "mean")
         try:
             aggregates = usual | self.catalog.aggregates()
             return panel_of_shard(
-                frame, end, self.step, aggregates, self.ref.shard, self.ref.shards
+                frame, end, self.step, aggregates, self.ref.shard, self.ref.shards, wrong
             )
         except FrameError as error:
             raise HistoryError(str(error)) from error

@@ -14,26 +14,28 @@ import pyarrow as pa
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from features.changes import CHANGE_METRICS, change_events
-from features.frames import INCIDENTS, LEAKS, SCORES, SKIPS, Contract
+from features.frames import LEAKS, SCORES, SKIPS
 from features.panel import Panel
-from models.incidents import group_incidents
 from pipelines.accounting import silent_series
 from pipelines.clock import now
-from pipelines.continuity import continued
 from pipelines.errors import ConfigError, HistoryError
-from pipelines.learning import Learned, learn
+from pipelines.grouping import told_incidents
+from pipelines.learning import Learned
 from pipelines.moments import parse_time
 from pipelines.outcome import Outcome, counted, merge_reasons, panel_counts, reasons, told
-from pipelines.registry import load_live
+from pipelines.registry import DETECTOR, load_live
+from pipelines.replayed import replayed
 from pipelines.run import Run, RunRef, part_name
 from pipelines.scoring import (
     NOTHING_TO_SCORE,
-    context,
+    accounted,
+    leaks_reach,
+    points_without_score,
+    reach,
     scorable,
     score_window,
 )
-from pipelines.staging import commit_tables, keep, staged, tables_aside
+from pipelines.staging import commit_tables, keep, staged
 from pipelines.tasks import call, publish, run_shards, threads
 
 __all__ = ["score"]
@@ -82,10 +84,10 @@ def score(
     ref = RunRef.resolve(config, inputs, out, as_of, now())
     run = ref.open()
     begin, until = _span(run, train_until, start)
-    history = (until or run.as_of) - pd.Timedelta(days=run.settings.history.days)
+    since = _history(run, begin, until)
     windows = [
         _Window(r, begin.isoformat(), until.isoformat() if until else None)
-        for r in run.shards(min(history, begin - context(run.settings)))
+        for r in run.shards(since)
     ]
     with staged(run, "score"):
         shards = run_shards(
@@ -94,7 +96,7 @@ def score(
             workers=run.settings.shards.workers,
             max_failed_share=run.settings.shards.max_failed_share,
         )
-        silent = silent_series(run, begin - context(run.settings), NOTHING_TO_SCORE)
+        silent = silent_series(run, since, NOTHING_TO_SCORE)
         keep(run, "score", SKIPS, silent.assign(step="score", **_stamp(run)), beside=True)
         skipped = merge_reasons([*(d.skipped for d in shards.results), reasons(silent)])
         if not any(d.rows for d in shards.results):
@@ -128,44 +130,36 @@ def score_shard(window: _Window) -> _Done:
     run = window.run.open()
     start = parse_time(window.start, "start")
     until = parse_time(window.train_until, "--train-until") if window.train_until else None
-    panel = run.panel(start - context(run.settings), run.as_of)
+    panel = run.panel(_history(run, start, until), run.as_of)
     if not panel.n_series:
         return _Done()
-    baselines, version, refused = _baselines(run, panel, until)
-    scored = score_window(baselines, panel, start, run.catalog, run.settings, refused)
+    if until is not None:
+        scored, version = replayed(panel, until, run.catalog, run.settings), run.run_id
+        scored = scored.since(start)
+    else:
+        live, version = _live(run, panel)
+        scored = score_window(live, panel, start, run.catalog, run.settings)
     stamp = {"model_version": version, "run_id": run.run_id}
     valid_until = run.as_of + pd.Timedelta(run.settings.detect.valid_for_h, "h")
     scores = scored.scores.assign(**stamp, valid_until=valid_until)
     keep(run, "score", SCORES, scores.reindex(columns=SCORES.schema.names))
     keep(run, "score", LEAKS, scored.leaks.assign(**stamp))
-    keep(run, "score", SKIPS, scored.skipped.assign(**_stamp(run)))
-    unscored = scored.skipped[scored.skipped["step"] == "score"]
+    unscored = accounted(scored, panel, start, run.catalog)
+    skips = (unscored.assign(step="score"), scored.not_judged.assign(step="leaks"))
+    keep(run, "score", SKIPS, pd.concat(skips).assign(**_stamp(run)))
     return _Done(
         series=len(scorable(panel, run.catalog)) - len(unscored),
         rows=len(scores) + len(scored.leaks),
         skipped=reasons(unscored),
-        no_leaks=reasons(scored.skipped[scored.skipped["step"] == "leaks"]),
-        counts=panel_counts(panel.counts),
+        no_leaks=reasons(scored.not_judged),
+        counts=panel_counts(panel.counts) + points_without_score(scored, panel, start, run.catalog),
     )
 
 
 @task(cache_policy=NO_CACHE)
 def group(ref: RunRef, start: str) -> dict[str, float]:
     """Incidents over all shards: those that touch ``[start, as_of)``, older scores included."""
-    run = ref.open()
-    begin = parse_time(start, "start")
-    memory = pd.Timedelta(hours=run.settings.detect.regroup_h)
-    scores, leaks = _since(run, SCORES, begin - memory), _since(run, LEAKS, begin - memory)
-    found = group_incidents(scores, leaks, run.settings.detect.incidents, _events(run, begin))
-    before = _told(run, begin - memory)
-    known = found if before is None else continued(found, before, begin)
-    recent = known[known["ended_at"].isna() | (known["ended_at"] >= begin)]
-    keep(run, "score", INCIDENTS, recent.assign(run_id=run.run_id))
-    return {
-        "incidents": float(len(recent)),
-        "points_over_alert_line": float((scores["score"] >= 1).sum()),
-        "leaks": float(leaks.loc[leaks["score"] >= 1, "workload"].nunique()),
-    }
+    return told_incidents(ref.open(), parse_time(start, "start"))
 
 
 def _span(
@@ -199,55 +193,26 @@ def _leak_notes(no_leaks: Mapping[str, int]) -> tuple[str, ...]:
     return (f"  not judged for leaks: {told(no_leaks)}",) if no_leaks else ()
 
 
-def _baselines(
-    run: Run, panel: Panel, until: pd.Timestamp | None
-) -> tuple[Sequence[Learned], str, pd.DataFrame | None]:
-    """What is known of the panel's workloads, the version's name, and who was refused and why."""
-    if until is not None:
-        history = run.panel(until - pd.Timedelta(days=run.settings.history.days), until)
-        lesson = learn(history, run.catalog, run.settings)
-        return lesson.groups, run.run_id, pd.concat([lesson.skipped, lesson.young])
+def _history(run: Run, start: pd.Timestamp, until: pd.Timestamp | None) -> pd.Timestamp:
+    """From when on samples are read."""
+    back = max(reach(run.settings), leaks_reach(run.settings))
+    if until is None:
+        return start - back
+    return until - max(back, pd.Timedelta(days=run.settings.history.days))
+
+
+def _live(run: Run, panel: Panel) -> tuple[Sequence[Learned], str]:
+    """What the live version knows of the panel's workloads, and the version's name."""
     live = load_live(run, sorted(panel.keys["workload"].unique()), detectors=True)
     newest = live.forecaster if live.detector is None else live.detector
-    return live.shards, newest.label, None
-
-
-def _events(run: Run, begin: pd.Timestamp) -> pd.DataFrame:
-    """Deploys and restarts near the window, which incidents may name as causes."""
-    start = begin - pd.Timedelta(hours=run.settings.detect.regroup_h)
-    try:
-        return change_events(run.panel(start, run.as_of, metrics=CHANGE_METRICS))
-    except HistoryError:
-        return pd.DataFrame(columns=["workload", "ts", "event"])
-
-
-def _since(run: Run, contract: Contract, since: pd.Timestamp) -> pd.DataFrame:
-    """Rows of this run and, from the store, of the last ones; where runs overlap the newest counts.
-
-    Files stand for themselves: what others were scored to is no past of theirs.
-    """
-    before = [] if run.ref.inputs else run.parts(contract, since)
-    tables = [
-        run.store.read(contract, part=p) for p in before if not p.startswith(part_name(run.as_of))
-    ]
-    mine = tables_aside(run, "score", contract)
-    tables += [] if mine is None else [mine]
-    table: pd.DataFrame = pa.concat_tables(tables).unify_dictionaries().to_pandas()
-    return table.drop_duplicates(list(contract.key), keep="last")
-
-
-def _told(run: Run, since: pd.Timestamp) -> pd.DataFrame | None:
-    """What earlier runs told of; nothing for files, which stand for themselves."""
-    parts = [] if run.ref.inputs else run.parts(INCIDENTS, since)
-    tables = [run.store.read(INCIDENTS, part=p) for p in parts if p[:16] < part_name(run.as_of)]
-    return pa.concat_tables(tables).unify_dictionaries().to_pandas() if tables else None
+    return live.shards, newest.label
 
 
 def _resume(run: Run) -> pd.Timestamp:
     """Just after the last step that has a score, wherever the clock of its run stood: a run sees
     only steps that are over. Samples may come late, so as much is scored again as ingest reads
-    again. The last day where there is none, or none
-    that is recent.
+    again, but what the live version has learned from stays as it was scored before. The last day
+    where there is no score, or none that is recent.
     """
     day = run.as_of - pd.Timedelta(days=1)
     before = [p for p in run.store.parts(SCORES) if part_name(day) < p[:16] < part_name(run.as_of)]
@@ -255,5 +220,13 @@ def _resume(run: Run) -> pd.Timestamp:
         ts_ms = run.store.read(SCORES, part=part)["ts"].cast(pa.int64()).to_numpy()
         if len(ts_ms):
             last = pd.Timestamp(int(ts_ms.max()) + 1, unit="ms", tz="UTC")
-            return max(day, last - pd.Timedelta(run.settings.source.reread_s, "s"))
+            again = last - pd.Timedelta(run.settings.source.reread_s, "s")
+            return max(day, again, min(last, _trained_until(run, day)))
     return day
+
+
+def _trained_until(run: Run, otherwise: pd.Timestamp) -> pd.Timestamp:
+    """Until when the live version had learned, as far as it says."""
+    version = run.tracking().champion(DETECTOR)
+    told = None if version is None else version.tags.get("as_of")
+    return pd.Timestamp(told).tz_convert("UTC") if told else otherwise

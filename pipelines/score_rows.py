@@ -1,7 +1,13 @@
-"""What the detectors say, as rows of the scores table: one a point, with its reason in words."""
+"""What the detectors say, as rows of the scores table: one a point, with its reason in words.
+
+The severity is a word for the score, the same for every detector, said here and nowhere else:
+``normal`` below the alert line (1), ``warning`` from it on, ``critical`` from twice the alert line
+on, and ``silenced`` instead of either where somebody asked not to be told.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,14 +17,18 @@ from numpy.typing import NDArray
 from features.metrics import Catalog
 from features.panel import Floats, Panel
 from features.signals import build_signals
+from features.silences import Silence, silenced_rows
 from models.band import Band, reasons_text
 from models.base import WHOLE_WORKLOAD
 from models.isolation_forest import IsolationForest
+from models.metric_words import metric_words
 from pipelines.learning import Learned
 from pipelines.settings import Settings
 
-__all__ = ["band_rows", "forest_rows"]
+__all__ = ["SILENCED", "band_rows", "forest_rows", "with_silences"]
 
+SILENCED = "silenced"
+"""The severity of what nobody wants to be told of: it makes no incident."""
 _CRITICAL = 2.0
 
 
@@ -33,7 +43,7 @@ def band_rows(
     shown = ~np.isnan(said.score) & (panel.times >= start)
     flagged = shown & (said.score >= 1)
     text = np.full(shown.shape, "", dtype=object)
-    text[flagged] = reasons_text(panel, said, flagged)
+    text[flagged] = reasons_text(panel, said, flagged, settings.calendars)
     rows, cols = np.nonzero(shown)
     columns = {
         "score": said.score,
@@ -66,7 +76,8 @@ def forest_rows(
     shown = ~np.isnan(said.score) & (window.times >= start)
     rows, cols = np.nonzero(shown)
     keys = pd.DataFrame({"workload": signals.workloads, "metric": WHOLE_WORKLOAD}, dtype="str")
-    names = np.array([*signals.names, ""], dtype=object)[said.top[rows, cols]]
+    spoken = [*_signal_words(signals.names), ""]
+    names = np.array(spoken, dtype=object)[said.top[rows, cols]]
     share = said.top_share[rows, cols]
     words = [
         f"unusual together, most of all {n} ({s:.0%})" if n else ""
@@ -82,6 +93,32 @@ def forest_rows(
         severity=_severity(score),
         reason=np.array(words, dtype=object),
     )
+
+
+def with_silences(scores: pd.DataFrame, silences: Sequence[Silence]) -> pd.DataFrame:
+    """The same rows; what is anomalous within a silence has the severity ``silenced``.
+
+    The score stays, so training leaves the point out as it does any other anomaly.
+    """
+    inside = silenced_rows(scores, silences)
+    quiet = (inside >= 0) & (scores["score"] >= 1).to_numpy(dtype=bool)
+    if not quiet.any():
+        return scores
+    why = np.array([f"silenced, {s.shown}: " for s in silences], dtype=object)
+    reason = scores["reason"].to_numpy(dtype=object, copy=True)
+    reason[quiet] = why[inside[quiet]] + reason[quiet]
+    severity = np.where(quiet, SILENCED, scores["severity"].to_numpy(dtype=object))
+    return scores.assign(severity=severity, reason=reason)
+
+
+def _signal_words(names: Sequence[str]) -> list[str]:
+    """``p99 latency`` for ``latency_p99_seconds:residual``; another kind of signal says which."""
+    parts = [name.partition(":") for name in names]
+    words = metric_words([metric for metric, _, _ in parts]).names.tolist()
+    return [
+        w if kind in ("", "residual") else f"{w} {kind}"
+        for w, (_, _, kind) in zip(words, parts, strict=True)
+    ]
 
 
 def _rows(

@@ -1,39 +1,45 @@
 """What the detectors say about a stretch of time: scores and leaks as tables.
 
 Pure: a panel and what was learned in, tables out. A score at ``ts`` uses nothing after its own
-step.
+step, and is the same however the time is cut into runs (``pipelines/stretches.py``).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from features.civil import maintenance_mask
-from features.frames import SCORES
+from features.frames import LEAKS, SCORES
 from features.metrics import Catalog
 from features.panel import Panel
-from models.band import Band
+from models.base import WHOLE_WORKLOAD
+from models.memory_slope import LEAK_COLUMNS
 from pipelines.accounting import NOT_WATCHED
-from pipelines.errors import ModelError
 from pipelines.leak_scoring import find_leaks
-from pipelines.learning import Learned, forecasters
-from pipelines.score_rows import band_rows, forest_rows
+from pipelines.learning import Learned, learn_young
 from pipelines.settings import Settings
+from pipelines.stretch_scoring import DAY, WEEK, context_of, rows_of
+from pipelines.stretches import clock_stretches, compact, reaching_back, stretches
 
 __all__ = [
     "NOTHING_TO_SCORE",
     "Scored",
-    "context",
+    "accounted",
+    "leaks_reach",
+    "reach",
     "scorable",
     "score_window",
 ]
 
 NOTHING_TO_SCORE = "no sample in the window"
+
+_KEY = ["workload", "metric"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +49,54 @@ class Scored:
     Attributes
     ----------
     scores, leaks : frames in their contracts' columns
-    skipped : frame ``workload, metric, step, reason`` of what could not be scored (step ``score``)
-        or judged for leaks (step ``leaks``)
+    refused : frame ``workload, metric, reason`` of the series that are too young for a baseline
+    not_judged : the same of the resources that could not be judged for leaks
     """
 
     scores: pd.DataFrame
     leaks: pd.DataFrame
-    skipped: pd.DataFrame
+    refused: pd.DataFrame
+    not_judged: pd.DataFrame
+
+    @classmethod
+    def joined(cls, parts: Sequence[Scored]) -> Scored:
+        """Windows that follow each other; of what was refused the last reason counts."""
+        nothing: pd.DataFrame = SCORES.schema.empty_table().to_pandas()
+        leaks = _rows([p.leaks for p in parts], _no_leaks())
+        judged = pd.MultiIndex.from_frame(leaks[_KEY].drop_duplicates())
+        not_judged = _last([p.not_judged for p in parts])
+        not_judged = not_judged[~pd.MultiIndex.from_frame(not_judged[_KEY]).isin(judged)]
+        scores = _rows([p.scores for p in parts], nothing)
+        return cls(scores, leaks, _last([p.refused for p in parts]), not_judged)
 
 
-def context(settings: Settings) -> pd.Timedelta:
-    """How much past the detectors look at beside the window they score."""
-    leaks_h = max(settings.detect.memory_slope.windows_h)
-    return max(Band(settings.detect.band).context, pd.Timedelta(leaks_h, "h"), pd.Timedelta(days=8))
+    @classmethod
+    def refusing(cls, *refused: pd.DataFrame) -> Scored:
+        """Nothing was scored, and why."""
+        nothing: pd.DataFrame = SCORES.schema.empty_table().to_pandas()
+        return cls(nothing, _no_leaks(), _last(refused), _last([]))
+
+
+    def since(self, start: pd.Timestamp) -> Scored:
+        """What is said of times from then on."""
+        scores = self.scores[self.scores["ts"] >= start].reset_index(drop=True)
+        leaks = self.leaks[self.leaks["issued_at"] > start].reset_index(drop=True)
+        return replace(self, scores=scores, leaks=leaks)
+
+
+def reach(settings: Settings) -> pd.Timedelta:
+    """How much past a panel must hold for what is scored in it.
+
+    The anchor is up to a day and a context before; what stands in for a forecast before the
+    training is a week before that.
+    """
+    return _look_back(settings) + WEEK
+
+
+def leaks_reach(settings: Settings) -> pd.Timedelta:
+    """The same for leaks: a day to the anchor, and eight days for what was usual before."""
+    hours = max(settings.detect.memory_slope.windows_h)
+    return DAY + max(pd.Timedelta(hours, "h"), pd.Timedelta(days=8))
 
 
 def score_window(
@@ -64,33 +105,147 @@ def score_window(
     start: pd.Timestamp,
     catalog: Catalog,
     settings: Settings,
-    refused: pd.DataFrame | None = None,
 ) -> Scored:
-    """Score every step of ``[start, panel.end)``; the panel reaches back by ``context``.
+    """Score every step of ``[start, panel.end)``; the panel goes back by ``reach``.
 
-    ``baselines`` may come in several parts, each for its own workloads; ``refused`` is a frame
-    ``workload, metric, reason`` of the series that have none.
+    ``baselines`` may come in several parts, each for its own workloads. What they do not know is
+    learned at fixed hours from what is there by then.
+
+    Raises
+    ------
+    ModelError
+        The baselines are of another grid.
     """
-    leaks, skipped = find_leaks(panel, start, catalog, settings)
-    parts: list[pd.DataFrame] = []
-    for learned in baselines:
-        if not learned.detectors:
-            continue
-        mine = panel.keys["workload"].isin(learned.champions.chosen["workload"].unique())
-        own = panel.select(mine.to_numpy())
-        if own.step != learned.champions.step:
-            raise ModelError(
-                f"the samples have a step of {own.step}, the live model was trained on "
-                f"{learned.champions.step}; run `foretide train`, or set history.step_s"
-            )
-        expected = learned.champions.expected(own, forecasters(settings))
-        parts.append(band_rows(learned, own, expected, start, settings))
-        parts.append(forest_rows(learned, own, expected, start, catalog, settings))
+    trained = [b for b in baselines if b.detectors]
+    parts = [
+        rows
+        for learned in trained
+        for rows in rows_of(learned, panel, start, panel.end, catalog, settings)
+    ]
+    more, refused = _young_rows(trained, panel, start, catalog, settings)
+    leaks, not_judged = _leaks(panel, start, catalog, settings)
     nothing: pd.DataFrame = SCORES.schema.empty_table().to_pandas()
-    scores = pd.concat(parts, ignore_index=True) if parts else nothing
-    scores = _outside_maintenance(scores, settings)
-    unscored = _unscored(scores, refused, panel, start, catalog).assign(step="score")
-    return Scored(scores, leaks, pd.concat([unscored, skipped.assign(step="leaks")]))
+    scores = _outside_maintenance(_rows([*parts, *more], nothing), settings)
+    return Scored(scores, leaks, refused, not_judged)
+
+
+def accounted(scored: Scored, panel: Panel, start: pd.Timestamp, catalog: Catalog) -> pd.DataFrame:
+    """The series that ought to be scored from ``start`` on and were not: ``workload, metric,
+    reason``."""
+    rows = scorable(panel, catalog)
+    told = pd.MultiIndex.from_frame(scored.scores[_KEY].drop_duplicates())
+    rows = rows[~pd.MultiIndex.from_frame(panel.keys.iloc[rows]).isin(told)]
+    keys = panel.keys.iloc[rows].reset_index(drop=True)
+    silent = np.isnan(panel.values[rows][:, panel.times >= start]).all(axis=1)
+    usual = np.where(silent, NOTHING_TO_SCORE, "too few points for a baseline")
+    found = keys.merge(scored.refused, on=_KEY, how="left")["reason"]
+    return keys.assign(reason=found.where(found.notna() & ~silent, usual).astype("str"))
+
+
+def points_without_score(
+    scored: Scored, panel: Panel, start: pd.Timestamp, catalog: Catalog
+) -> Counter[str]:
+    """How many samples' steps from ``start`` on nobody has judged."""
+    rows = scorable(panel, catalog)
+    measured = int((~np.isnan(panel.values[rows][:, panel.times >= start])).sum())
+    judged = int(scored.scores.loc[scored.scores["metric"] != WHOLE_WORKLOAD, "value"].notna().sum())
+    return Counter({"not scored: too young, or too little to learn from": measured - judged})
+
+
+def scorable(panel: Panel, catalog: Catalog) -> NDArray[np.intp]:
+    """The rows of a panel that ought to be scored."""
+    roles = np.array([catalog[m].role for m in panel.keys["metric"]], dtype=str)
+    return np.flatnonzero(~np.isin(roles, NOT_WATCHED))
+
+
+def _look_back(settings: Settings) -> pd.Timedelta:
+    return DAY + context_of(settings)
+
+
+def _young_rows(
+    trained: Sequence[Learned],
+    panel: Panel,
+    start: pd.Timestamp,
+    catalog: Catalog,
+    settings: Settings,
+) -> tuple[list[pd.DataFrame], pd.DataFrame]:
+    """Scores of the series that came since the training, and those still too young, why."""
+    known = _known(trained)
+    every = pd.Timedelta(settings.detect.newcomer_every_h, "h")
+    rows: list[pd.DataFrame] = []
+    refused: list[pd.DataFrame] = []
+    new = ~pd.MultiIndex.from_frame(panel.keys).isin(pd.MultiIndex.from_frame(known["band"]))
+    new[np.setdiff1d(np.arange(panel.n_series), scorable(panel, catalog))] = False
+    if not new.any():
+        return rows, _last(refused)
+    theirs = panel.keys["workload"].isin(panel.keys.loc[new, "workload"].unique())
+    young = panel.select(theirs.to_numpy(dtype=bool))
+    for begin, until in clock_stretches(start, panel.end, every):
+        at = begin.floor(panel.step)
+        seen = compact(young.window(at - _look_back(settings), at))
+        if not seen.n_series:
+            continue
+        lesson = learn_young(seen, known, catalog, settings)
+        refused += [lesson.young, lesson.skipped]
+        for learned in (g for g in lesson.groups if g.detectors):
+            first, last = max(start, at), min(until.floor(panel.step), panel.end)
+            found = rows_of(learned, young, first, last, catalog, settings)
+            rows += [r[_not_of(r, known)] for r in found]
+    return rows, _last(refused)
+
+
+def _known(trained: Sequence[Learned]) -> dict[str, pd.DataFrame]:
+    """Whom each detector was trained for: a band that is none (no threshold) does not count."""
+    keys = pd.DataFrame({c: pd.Series(dtype="str") for c in _KEY})
+    bands = [b.detectors["band"] for b in trained]
+    usable = [b.keys[np.isfinite(b.arrays["threshold"])] for b in bands]
+    forests = [b.detectors["isolation_forest"].keys for b in trained]
+    return {
+        "band": pd.concat([keys, *(k[_KEY] for k in usable)]),
+        "isolation_forest": pd.concat([keys[["workload"]], *forests]),
+    }
+
+
+def _not_of(rows: pd.DataFrame, known: dict[str, pd.DataFrame]) -> NDArray[np.bool_]:
+    """The rows of series that nobody was trained for before."""
+    told = pd.MultiIndex.from_frame(known["band"]).append(
+        pd.MultiIndex.from_product([known["isolation_forest"]["workload"].unique(), ["*"]])
+    )
+    return ~pd.MultiIndex.from_frame(rows[_KEY]).isin(told)
+
+
+def _leaks(
+    panel: Panel, start: pd.Timestamp, catalog: Catalog, settings: Settings
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Leaks issued in ``(start, panel.end]``, each day from its own anchor, and who has none."""
+    every = pd.Timedelta(settings.detect.leak_every_s, "s")
+    leaks: list[pd.DataFrame] = []
+    skipped: list[pd.DataFrame] = []
+    for day, until in stretches(start.floor("1D"), start, panel.end, DAY):
+        first, last = max(start, day), min(until, panel.end)
+        if first.floor(every) + every > last:
+            continue
+        anchor = (day - leaks_reach(settings) + DAY).floor(panel.step)
+        found, none = find_leaks(reaching_back(panel, anchor, last), first, catalog, settings)
+        leaks.append(found)
+        skipped.append(none)
+    return _rows(leaks, _no_leaks()), _last(skipped)
+
+
+def _no_leaks() -> pd.DataFrame:
+    nothing: pd.DataFrame = LEAKS.schema.empty_table().to_pandas()
+    return nothing[list(LEAK_COLUMNS)]
+
+
+def _rows(parts: Sequence[pd.DataFrame], nothing: pd.DataFrame) -> pd.DataFrame:
+    some = [p for p in parts if len(p)]
+    return pd.concat(some, ignore_index=True) if some else nothing
+
+
+def _last(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """``workload, metric, reason``: of several reasons the last."""
+    nothing = pd.DataFrame({c: pd.Series(dtype="str") for c in (*_KEY, "reason")})
+    return _rows(parts, nothing)[[*_KEY, "reason"]].drop_duplicates(_KEY, keep="last")
 
 
 def _outside_maintenance(scores: pd.DataFrame, settings: Settings) -> pd.DataFrame:
@@ -102,29 +257,3 @@ def _outside_maintenance(scores: pd.DataFrame, settings: Settings) -> pd.DataFra
     stamps = pd.DatetimeIndex(times)
     quiet = maintenance_mask([str(w) for w in workloads], stamps, settings.calendars)
     return scores[~quiet[row, col]].reset_index(drop=True)
-
-
-def scorable(panel: Panel, catalog: Catalog) -> NDArray[np.intp]:
-    """The rows of a panel that ought to be scored."""
-    roles = np.array([catalog[m].role for m in panel.keys["metric"]], dtype=str)
-    return np.flatnonzero(~np.isin(roles, NOT_WATCHED))
-
-
-def _unscored(
-    scores: pd.DataFrame,
-    refused: pd.DataFrame | None,
-    panel: Panel,
-    start: pd.Timestamp,
-    catalog: Catalog,
-) -> pd.DataFrame:
-    """The series that ought to be scored and were not, each with its reason."""
-    rows = scorable(panel, catalog)
-    scored = pd.MultiIndex.from_frame(scores[["workload", "metric"]].drop_duplicates())
-    rows = rows[~pd.MultiIndex.from_frame(panel.keys.iloc[rows]).isin(scored)]
-    keys = panel.keys.iloc[rows].reset_index(drop=True)
-    silent = np.isnan(panel.values[rows][:, panel.times >= start]).all(axis=1)
-    usual = np.where(silent, NOTHING_TO_SCORE, "no baseline yet")
-    if refused is None:
-        return keys.assign(reason=usual.astype("str"))
-    found = keys.merge(refused, on=["workload", "metric"], how="left")["reason"]
-    return keys.assign(reason=found.where(found.notna(), usual).astype("str"))

@@ -25,6 +25,7 @@ from pydantic_settings import (
 
 from features.civil import Calendar
 from features.quality import QualityParams
+from features.silences import Silence
 from models.band import BandParams
 from models.capacity import CapacityParams
 from models.champion_fit import ChampionParams
@@ -114,6 +115,12 @@ class DetectSettings(Section):
 
     valid_for_h: float = Field(default=1, gt=0)
     """How long a published score may be used."""
+    refit_every_h: float | None = Field(default=24, ge=0)
+    """How often a replay over a file learns anew, as a schedule would; 0 or nothing: only once."""
+    newcomer_every_h: float = Field(default=6, gt=0, le=24)
+    """What came since the training is learned so often, at these hours of the UTC day."""
+    regime_days: float = Field(default=3, gt=0)
+    """So long after a deploy, bands and forests are learned from what came after it alone."""
     band: BandParams = BandParams()
     isolation_forest: IsolationForestParams = IsolationForestParams()
     memory_slope: MemorySlopeParams = MemorySlopeParams()
@@ -121,6 +128,9 @@ class DetectSettings(Section):
     """How often leaks are judged when a longer stretch is scored in one run."""
     regroup_h: float = Field(default=24, gt=0)
     """How far back scores are read again, so that an incident is told of once."""
+    graph: str = ""
+    """CSV file ``caller, callee`` of who calls whom: workload ids, or names as people write them;
+    empty: the calls that were ingested, else neighbours are those of one namespace."""
     incidents: IncidentParams = IncidentParams()
 
 
@@ -167,7 +177,12 @@ class Settings(BaseSettings):
     store: StoreSettings = StoreSettings()
     tracking: TrackingSettings = TrackingSettings()
     history: HistorySettings = HistorySettings()
+    metrics: dict[str, dict[str, Any] | None] = Field(
+        default_factory=dict[str, dict[str, Any] | None]
+    )
+    """What is known of your metrics, laid over the catalog: name → keys of ``Metric``."""
     calendars: tuple[Calendar, ...] = ()
+    silences: tuple[Silence, ...] = ()
     quality: QualityParams = QualityParams()
     hygiene: HygieneParams = HygieneParams()
     forecast: ForecastSettings = ForecastSettings()

@@ -38,6 +38,7 @@ from pipelines.registry import DETECTOR, FORECASTER, check_round_trip
 from pipelines.retraining import Kept, TrainAsk, asks_for, drifted_workloads, keep_others
 from pipelines.run import Run, RunRef
 from pipelines.staging import aside, commit_tables, keep, staged, tables_aside
+from pipelines.stretches import compact
 from pipelines.tasks import call, publish, run_shards, threads
 
 __all__ = ["train"]
@@ -101,7 +102,7 @@ def train(
 def train_shard(ask: TrainAsk) -> _Trained:
     """Learn one shard's baselines, or some of them, and leave them in a folder aside."""
     run = ask.run.open()
-    panel = run.panel(run.history_start, run.as_of)
+    panel = compact(run.panel(run.history_start, run.as_of))
     if ask.workloads is not None:
         panel = panel.select(panel.keys["workload"].isin(ask.workloads).to_numpy(dtype=bool))
     if not panel.n_series:

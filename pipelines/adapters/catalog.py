@@ -31,13 +31,18 @@ from pipelines.errors import ConfigError
 __all__ = ["load_catalog"]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_NUMBERS = ("minimum", "maximum", "minimum_deviation")
+_NUMBERS = ("minimum", "maximum", "minimum_deviation", "minimum_relative_deviation")
 _KEYS = tuple(f.name for f in fields(Metric) if f.name != "name")
 _PATH = (".yaml", ".yml")
 
 
 def load_catalog(
-    text: str, *, where: str = "metric catalog", read: Callable[[str], str] | None = None
+    text: str,
+    *,
+    where: str = "metric catalog",
+    read: Callable[[str], str] | None = None,
+    over: Mapping[str, object] | None = None,
+    over_from: str = "metrics",
 ) -> Catalog:
     """Read and check a catalog, and those that it extends.
 
@@ -47,6 +52,9 @@ def load_catalog(
     read
         Text of the catalog that ``extends`` names: a shipped catalog's name, or a path that ends
         with ``.yaml``, made relative to the file that extends it. It may raise ``OSError``.
+    over
+        Entries as under ``metrics:``, laid over the text's: a user's gates without a file.
+    over_from : names these in errors
 
     Raises
     ------
@@ -56,6 +64,8 @@ def load_catalog(
     """
     layers = _Layers()
     _stack(text, where, read, layers, ())
+    for name, entry in (over or {}).items():
+        layers.put(name, entry, over_from, any_name=True)
     metrics = {name: layers.metric(name, where) for name in layers.metrics}
     for metric in metrics.values():
         if metric.limit is not None and metric.limit not in metrics:
@@ -75,10 +85,10 @@ class _Layers:
     asked_in: dict[str, str] = field(default_factory=dict[str, str])
     """Metric → the file that its query is from."""
 
-    def put(self, name: str, entry: object, where: str) -> None:
-        """Lay one metric's keys over what is there."""
+    def put(self, name: str, entry: object, where: str, *, any_name: bool = False) -> None:
+        """Lay one metric's keys over what is there; in a file a metric may have any name."""
         here = f"{where}: metric {name!r}"
-        if not _NAME.fullmatch(name):
+        if not any_name and not _NAME.fullmatch(name):
             raise ConfigError(f"{here}: a name has letters, digits and _, and begins with no digit")
         if entry is None:
             if self.metrics.pop(name, None) is None:

@@ -6,13 +6,14 @@ than minutes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import httpx
 import pandas as pd
 
 from features.frames import CAPACITY, FORECASTS, SCORES
 from features.metrics import Catalog
+from features.silences import Silence, silence_notes
 from pipelines.adapters.store import Store
 from pipelines.doctor.check import Check
 from pipelines.doctor.network import check_http
@@ -69,6 +70,8 @@ def examine(
     except ConfigError as error:
         run = Run(ref, settings, Catalog({}), store)
         yield Check("catalog", "fail", str(error), "correct it; its metrics were not asked")
+    if settings.silences:
+        yield check_silences(settings.silences, run.as_of)
     yield from check_origin(run, now, transport)
     yield check_store(store)
     yield from _tables(run)
@@ -112,6 +115,14 @@ def check_catalog(catalog: Catalog, source: SourceSettings) -> Check:
     if not askable:
         return Check("catalog", "fail", detail, "give its metrics queries")
     return Check("catalog", "ok", detail)
+
+
+def check_silences(silences: Sequence[Silence], as_of: pd.Timestamp) -> Check:
+    """What nobody is told of now, and what was once and is still written down."""
+    notes = silence_notes(silences, as_of)
+    if not notes:
+        return Check("silences", "ok", f"{len(silences)}, none is active")
+    return Check("silences", "warn", "; ".join(notes), "take out of silences what is over")
 
 
 def check_prefect(client: httpx.Client, url: str | None) -> Check:

@@ -7,15 +7,16 @@ import math
 import numpy as np
 import pandas as pd
 
+from models.alert_noise import noise
 from pipelines.report.data import Row, listed, number, records, text, utc
 from pipelines.report.index import Index
 from pipelines.report.text import decimal, duration, metric_title, named, quantity, shorten, stamp
 
-__all__ = ["found_incidents", "found_leaks"]
+__all__ = ["found_incidents", "found_leaks", "told_noise"]
 
 _INCIDENT = (
     "incident_id", "started_at", "detected_at", "ended_at", "title", "workloads", "causes", "score",
-    "suppressed_alerts",
+    "severity", "suppressed_alerts",
 )  # fmt: skip
 
 
@@ -43,6 +44,7 @@ def found_incidents(index: Index, numbers: dict[str, int]) -> list[Row]:
                 "causes": causes,
                 "score": score,
                 "score_text": decimal(score, 2),
+                "severity": text(row["severity"]),
                 "suppressed": 0 if math.isnan(suppressed) else int(suppressed),
             }
         )
@@ -57,8 +59,38 @@ def _cause(cause: Row, numbers: dict[str, int]) -> Row:
         "who": named(text(cause.get("workload")), numbers),
         "metric": metric_title(metric),
         "score": decimal(number(cause.get("score")), 2),
+        "confidence": _percent(number(cause.get("confidence"))),
         "evidence": shorten(text(cause.get("evidence")), 240),
     }
+
+
+def _percent(share: float) -> str:
+    """``62 %``; empty where it is not known."""
+    return f"{100 * share:.0f} %" if math.isfinite(share) else ""
+
+
+def told_noise(index: Index) -> str:
+    """How many alerts became how many incidents, and how soon they were told; empty where nothing
+    was scored."""
+    data = index.data
+    if not {"workload", "metric", "ts", "score"} <= set(data.scores.columns) or data.scores.empty:
+        return ""
+    incidents = _stamped(data.incidents, "started_at", "detected_at")
+    leaks = _stamped(data.leaks, "issued_at").reindex(
+        columns=["workload", "metric", "issued_at", "score"]
+    )
+    found = noise(data.scores, leaks, incidents)
+    points, raw, told = (int(found[k]) for k in ("alert_points", "raw_alerts", "incidents"))
+    said = f"{_count(points, 'point')} above the alert line in {_count(raw, 'run')} of points "
+    said += f"became {_count(told, 'incident')}"
+    delay = found["detection_delay_median_s"]
+    return said + (f"; half were told within {duration(delay)}." if math.isfinite(delay) else ".")
+
+
+def _stamped(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """The frame with these columns as UTC stamps, also where it has no row or lacks them."""
+    there = frame.reindex(columns=[*frame.columns, *(c for c in columns if c not in frame)])
+    return there.assign(**{c: pd.to_datetime(there[c], utc=True) for c in columns})
 
 
 def _between(start: pd.Timestamp | None, end: pd.Timestamp | None) -> str:

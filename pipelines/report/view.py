@@ -15,7 +15,7 @@ from pipelines.report.index import Index
 from pipelines.report.lines import sparkline
 from pipelines.report.models import found_models
 from pipelines.report.text import decimal, metric_title, named, quantity, shorten, stamp, until
-from pipelines.report.trouble import found_incidents, found_leaks
+from pipelines.report.trouble import found_incidents, found_leaks, told_noise
 
 __all__ = ["view"]
 
@@ -55,6 +55,7 @@ def view(index: Index) -> dict[str, Any]:
         "summary": list(data.summary),
         "leaks": leaks,
         "incidents": incidents,
+        "noise": told_noise(index),
         "workloads": workloads,
         "models": models,
         "skips": _skips(index, numbers),

@@ -1,11 +1,11 @@
-"""A moved revision is a deploy, a grown counter a restart, and nothing else is an event."""
+"""A moved revision is a deploy, a grown counter a restart, a moved setting a change."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from features.changes import change_events
+from features.changes import EVENT_COLUMNS, change_events
 from features.panel import Panel
 
 START = pd.Timestamp("2026-06-01", tz="UTC").as_unit("ms")
@@ -46,4 +46,24 @@ def test_a_gap_hides_no_deploy_and_makes_none() -> None:
 def test_without_such_metrics_there_are_no_events() -> None:
     found = change_events(panel(requests_per_second=[1.0, 2.0]))
     assert found.empty
-    assert list(found.columns) == ["workload", "ts", "event"]
+    assert list(found.columns) == list(EVENT_COLUMNS)
+
+
+def test_a_moved_setting_says_from_what_to_what() -> None:
+    found = change_events(
+        panel(
+            memory_limit_bytes=[4.0, 4.0, np.nan, 2.0],
+            hpa_max_replicas=[6.0, 6.0, 6.0, 6.0],
+            replicas=[5.0, 6.0, 6.0, 6.0],
+        )
+    )
+    said = found[["ts", "event", "metric", "was", "became"]].to_numpy().tolist()
+    assert said == [
+        [START + STEP, "HPA at its maximum", "hpa_max_replicas", 5.0, 6.0],
+        [START + 3 * STEP, "memory limit change", "memory_limit_bytes", 4.0, 2.0],
+    ]
+
+
+def test_only_lost_nodes_are_events_and_rounding_is_none() -> None:
+    found = change_events(panel(nodes=[3.0, 4.0, 3.0], memory_limit_bytes=[1e9, 1e9 + 1e-6, 1e9]))
+    assert found[["ts", "event"]].to_numpy().tolist() == [[START + 2 * STEP, "node loss"]]

@@ -223,6 +223,7 @@ def _incidents() -> pd.DataFrame:
                 ],
             ],
             "score": [3.4, 2.1],
+            "severity": ["critical", "warning"],
             "suppressed_alerts": [14, 3],
             "run_id": ["r", "r"],
         }

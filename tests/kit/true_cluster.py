@@ -51,6 +51,8 @@ VOLUMES = {
     "disk_used_inodes": ("kubelet_volume_stats_inodes_used", 3e4),
     "disk_limit_inodes": ("kubelet_volume_stats_inodes", 6e5),
 }
+CONNECTIONS = {"pool_used_connections": 16.0, "pool_limit_connections": 80.0}
+CONNECTION_POOLS = {"orders": 0.75, "users": 0.25}
 REPLICAS = {
     "replicas": 5.0, "desired_replicas": 7.0, "available_replicas": 4.0,
     "unavailable_replicas": 3.0,

@@ -7,6 +7,8 @@ from true_cluster import (
     CADVISOR_COUNTERS,
     CADVISOR_GAUGES,
     CHURN_S,
+    CONNECTION_POOLS,
+    CONNECTIONS,
     CONTAINERS,
     DEPLOYED,
     HPA,
@@ -117,6 +119,12 @@ def of_app(out: Exporters, pod: Pod) -> None:
         "reporter": "destination", "source_workload": "client", "connection_security_policy": "tls",
         "destination_workload": pod.workload, "destination_workload_namespace": pod.namespace,
     }  # fmt: skip
+    for pool, share in CONNECTION_POOLS.items():
+        mine = pod.me | target | {"pool": pool}
+        used = level(CONNECTIONS["pool_used_connections"] * share, pod.factor)
+        most = CONNECTIONS["pool_limit_connections"] * share
+        out.emit("hikaricp_connections_active", mine, used, pod.life, counts=False)
+        out.emit("hikaricp_connections_max", mine, most, pod.life, counts=False)
     # what the caller's own proxy reports of the same calls; and it is scraped in another namespace
     caller = mesh | {"reporter": "source", "namespace": "edge", "pod": "client-1"}
     for code, rate in (("200", good), ("500", bad)):

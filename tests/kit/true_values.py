@@ -11,6 +11,7 @@ from true_cluster import (
     CADVISOR_COUNTERS,
     CADVISOR_GAUGES,
     CHURN,
+    CONNECTIONS,
     CONTAINERS,
     DEPLOYED,
     HPA,
@@ -203,6 +204,12 @@ def pools(base: float, only: Iterable[str] = POOLS) -> Truth:
     return {pool_of(p): level(base, number)(ALL) for number, p in enumerate(POOLS, 1) if p in only}
 
 
+def connections(metric: str, values: Callable[[Pod, int], float]) -> Truth:
+    idle = [mine for mine in WORKLOADS if mine not in SERVING]
+    during = metric == "pool_used_connections"
+    return over_pods(max, values, without=idle, during=during)
+
+
 CPU, MEMORY = 4.0, 1.6e10
 PROMETHEUS: dict[str, Callable[[], Truth]] = {
     "requests_per_second": lambda: served(rate, SERVING),
@@ -216,6 +223,13 @@ PROMETHEUS: dict[str, Callable[[], Truth]] = {
     "oom_killed_containers": lambda: flag(lambda p, k: float(p.name == "db-0" and k >= CHURN)),
     "process_limit_file_descriptors": lambda: limit(65536.0),
     "process_limit_threads": lambda: limit(1000.0),
+    "pool_used_connections": lambda: connections(
+        "pool_used_connections",
+        lambda p, k: float(level(CONNECTIONS["pool_used_connections"], p.factor)(k)),
+    ),
+    "pool_limit_connections": lambda: connections(
+        "pool_limit_connections", lambda *_: CONNECTIONS["pool_limit_connections"]
+    ),
     "pending_pods": lambda: flag(lambda p, _: float(p.phase == "Pending"), "Running", "Pending"),
     "unschedulable_pods": lambda: flag(
         lambda p, _: float(p.phase == "Pending"), "Running", "Pending"

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.panel import Panel
-from models.band import Band, BandParams, Reason, reasons_text
+from models.band import Band, BandParams, Reason
 from models.base import Baselines
 
 MONDAY = pd.Timestamp("2026-05-04", tz="UTC")
@@ -253,21 +253,6 @@ def test_a_forecast_on_another_grid_is_refused(both: Baselines, week) -> None:
 def test_baselines_are_plain_arrays(both: Baselines) -> None:
     assert all(type(a) is np.ndarray and a.dtype != object for a in both.arrays.values())
     assert {len(a) for a in both.arrays.values()} == {4}
-
-
-def test_words_name_the_metric_the_band_and_the_local_hour(both: Baselines, week) -> None:
-    values, expected = week
-    values[0, 84] = 1000.0
-    values[1, 90:96] = np.nan
-    panel = panel_of(values)
-    scores = Band().score(both, panel, expected)
-    flagged = np.zeros(values.shape, dtype=bool)
-    flagged[0, 84] = flagged[1, 95] = True
-    first, second = reasons_text(panel, scores, flagged, "Europe/Berlin")
-    assert first.startswith("m0 1000, expected 158 (")
-    assert first.endswith(" for Monday 09:00; above")
-    assert second.startswith("m0 nothing, expected ")
-    assert second.endswith("; missing")
 
 
 @pytest.mark.parametrize(

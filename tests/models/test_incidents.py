@@ -96,7 +96,7 @@ def test_an_incident_says_what_when_and_where():
     assert row["detected_at"] == START + 123 * STEP  # the third of three, when it had ended
     assert row["suppressed_alerts"] == 11
     assert row["title"].startswith("checkout: error_ratio ×")
-    assert row["causes"][0]["evidence"].endswith("at 10:00")
+    assert row["causes"][0]["evidence"].endswith("at 10:00 UTC")
     table = conform(found.assign(run_id="r"), INCIDENTS)
     assert table.num_rows == 1
     assert isinstance(table, pa.Table)
@@ -156,7 +156,7 @@ def test_a_deploy_just_before_is_named():
         {"workload": [SHOP + "a"], "ts": [START + 48 * STEP], "event": ["deploy"]}
     )
     causes = group_incidents(scores, NO_LEAK, events=events).iloc[0]["causes"]
-    assert "deploy at 04:00, 10 min before" in [c["evidence"] for c in causes]
+    assert "deploy at 04:00 UTC, 10 min before" in [c["evidence"] for c in causes]
 
 
 def test_a_leak_is_one_incident_over_its_life_and_stays_out_of_floods():

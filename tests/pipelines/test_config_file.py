@@ -48,6 +48,10 @@ def test_its_commented_examples_are_true(tmp_path: Path) -> None:
     changed.write_text(told, encoding="utf-8")
     settings = load_settings(changed)  # of a key that is there twice, the last one
     assert settings.calendars[0].country == "DE-BY"
+    assert settings.silences[0].metric == "latency_*"
+    assert settings.metrics["checkout_queue_depth"] == {
+        "direction": "up", "minimum": 0, "minimum_deviation": 20,
+    }  # fmt: skip
     assert "/workspaces/ws-" in settings.source.url
 
 

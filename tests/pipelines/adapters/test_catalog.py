@@ -14,12 +14,15 @@ from pipelines.errors import ConfigError
 PROMQL = ("prometheus", "istio", "nginx-ingress", "plain")
 SHIPPED = sorted(p.stem for p in CONFIG.glob("*.yaml"))
 SELECTOR = re.compile(
-    r"\b(?:kube|container|kubelet|karpenter|istio|http)_\w+(?:\{([^}]*)\}|)(?=[ \[])"
+    r"\b(?:kube|container|kubelet|karpenter|istio|http|hikaricp)_\w+(?:\{([^}]*)\}|)(?=[ \[])"
 )
 OF_THE_WHOLE_CLUSTER = (
     "kube_pod_container_resource_requests{resource",
     "kube_pod_status_phase{phase=~",
 )
+BOUNDS_OF_A_RESOURCE = {m.limit for m in shipped("base").metrics.values() if m.limit}
+"""0 of these is no limit."""
+NOT_EXPOSED = {"memory_anon_bytes"}
 
 
 def files(**texts: str):
@@ -38,7 +41,7 @@ def test_a_shipped_catalog_loads_whole_and_every_query_is_whole(name):
     for metric in shipped(name).metrics.values():
         assert "${" not in (metric.query or "")
         assert metric.unit
-        assert metric.minimum == 0
+        assert metric.minimum == (1 if metric.name in BOUNDS_OF_A_RESOURCE else 0)
         assert (metric.limit is not None) == (metric.role == "resource")
 
 
@@ -54,6 +57,9 @@ def test_a_shipped_catalog_says_of_a_metric_what_the_base_says_but_for_the_query
 @pytest.mark.parametrize("name", PROMQL)
 def test_a_promql_catalog_has_a_query_for_everything_and_restricts_what_it_reads(name):
     for metric in shipped(name).metrics.values():
+        if name != "plain" and metric.name in NOT_EXPOSED:
+            assert metric.query is None
+            continue
         assert metric.query is not None
         assert metric.query.count("(") == metric.query.count(")")
         assert "$__select" in metric.query
@@ -84,13 +90,38 @@ def test_every_field_of_a_metric_can_be_given_and_all_may_be_left_out():
 metrics:
   limit_bytes: {}
   used_bytes: {unit: bytes, role: resource, aggregate: max, direction: up, minimum: 0,
-               maximum: 9, minimum_deviation: 2, limit: limit_bytes, query: used}
+               maximum: 9, minimum_deviation: 2, minimum_relative_deviation: 0.5,
+               limit: limit_bytes, query: used}
 """
     catalog = load_catalog(text)
     assert catalog["limit_bytes"] == Metric("limit_bytes")
     assert catalog["used_bytes"] == Metric(
-        "used_bytes", "bytes", "resource", "max", "up", 0.0, 9.0, "limit_bytes", "used", 2.0
+        "used_bytes", "bytes", "resource", "max", "up", 0.0, 9.0, "limit_bytes", "used", 2.0, 0.5
     )
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_watched_metric_of_a_shipped_catalog_has_gates_and_a_range(name):
+    for metric in shipped(name).metrics.values():
+        if metric.role in {"demand", "resource", "signal"}:
+            assert metric.minimum_deviation > 0, metric.name
+            assert metric.minimum_relative_deviation is not None, metric.name
+            assert metric.maximum is not None, metric.name
+
+
+def test_settings_are_laid_over_the_catalog_and_their_mistakes_are_named():
+    mine = {"used_bytes": {"minimum_deviation": 5}, "queue_depth": {"direction": "up"}}
+    catalog = load_catalog(BASE, over=mine)
+    assert catalog["used_bytes"] == replace(load_catalog(BASE)["used_bytes"], minimum_deviation=5.0)
+    assert catalog["queue_depth"] == Metric("queue_depth", direction="up")
+    assert load_catalog(BASE, over={"CPU (%)": {"maximum": 100}})["CPU (%)"].maximum == 100
+    assert not load_catalog(BASE, over={"requests_per_second": None}).knows("requests_per_second")
+    for over, said in (
+        ({"queue_depth": {"directon": "up"}}, "c.yaml: metric 'queue_depth': unknown key"),
+        ({"queue_depth": None}, "c.yaml: metric 'queue_depth': it has no keys"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            load_catalog(BASE, over=over, over_from="c.yaml")
 
 
 BASE = """
@@ -216,6 +247,8 @@ def test_whatever_keys_a_query_has_come_back_the_same_and_in_one_order(query):
         ("metrics: {a: {role: load}}", "metric 'a': role must be one of demand"),
         ("metrics: {a: {minimum: none}}", "metric 'a': minimum: expected a number, got 'none'"),
         ("metrics: {a: {minimum: true}}", "expected a number"),
+        ("metrics: {a: {minimum_deviation: -1}}", "minimum_deviation must be a number from 0 on"),
+        ("metrics: {a: {minimum_relative_deviation: .nan}}", "minimum_relative_deviation must be"),
         ("metrics: {a: {query: }}", "metric 'a': query: expected text"),
         ("metrics: {a: {query: 5}}", "metric 'a': query: expected text, got 5"),
         ("metrics: {a: {query: {}}}", "metric 'a': query: expected text, got {}"),

@@ -1,0 +1,126 @@
+"""Which scores belong to one incident: what a run and the ones before it have flagged, grouped.
+
+Most workloads are calm most of the time, so of the last day's scores only those of workloads that
+were anomalous in it are read in full.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from features.changes import CHANGE_METRICS, change_events
+from features.frames import INCIDENTS, LEAKS, SCORES, Contract
+from models.incidents import group_incidents
+from pipelines.continuity import continued
+from pipelines.errors import HistoryError
+from pipelines.run import Run, part_name
+from pipelines.staging import keep, tables_aside
+
+__all__ = ["told_incidents"]
+
+_NEEDED = tuple(
+    c for c in SCORES.schema.names if c not in {"severity", "model_version", "run_id"}
+)
+_OVER = 1.0
+
+
+def told_incidents(run: Run, begin: pd.Timestamp) -> dict[str, float]:
+    """Group what touches ``[begin, as_of)``, older scores included; keep it aside; gives figures.
+
+    A file stands for itself: all that was scored of it is grouped.
+    """
+    memory = pd.Timedelta(hours=run.settings.detect.regroup_h)
+    scores, n_over = _scores(run, begin - memory)
+    leaks = _since(run, LEAKS, begin - memory)
+    events = _events(run, begin - memory)
+    found = group_incidents(
+        scores, leaks, run.settings.detect.incidents, events, calendars=run.settings.calendars
+    )
+    before = _told(run, begin - memory)
+    known = found if before is None else continued(found, before, begin)
+    recent = known[known["ended_at"].isna() | (known["ended_at"] >= begin)]
+    keep(run, "score", INCIDENTS, recent.assign(run_id=run.run_id))
+    return {
+        "incidents": float(len(recent)),
+        "points_over_alert_line": float(n_over),
+        "leaks": float(leaks.loc[leaks["score"] >= _OVER, "workload"].nunique()),
+    }
+
+
+def _scores(run: Run, since: pd.Timestamp) -> tuple[pd.DataFrame, int]:
+    """The scores since then of the workloads that were anomalous, and how many were over 1."""
+    parts = _earlier(run, SCORES, since)
+    hot: set[str] = set()
+
+    def anomalous(table: pa.Table) -> pa.Table:
+        over = table.filter(pc.greater_equal(table["score"], _OVER))
+        hot.update(over["workload"].combine_chunks().unique().to_pylist())
+        return over[:0]
+
+    for table in _tables(run, SCORES, parts, ("workload", "score")):
+        anomalous(table)
+
+    def theirs(table: pa.Table) -> pa.Table:
+        words = table["workload"].combine_chunks()
+        wanted = np.isin(words.dictionary.to_numpy(zero_copy_only=False), list(hot))
+        return table.filter(pa.array(wanted[words.indices.to_numpy()]))
+
+    frame = _frame(run, SCORES, parts, _NEEDED, theirs)
+    return frame, int((frame["score"] >= _OVER).sum())
+
+
+def _since(run: Run, contract: Contract, since: pd.Timestamp) -> pd.DataFrame:
+    """Rows of this run and, from the store, of the last ones; where runs overlap the newest counts.
+
+    Files stand for themselves: what others were scored to is no past of theirs.
+    """
+    parts = _earlier(run, contract, since)
+    return _frame(run, contract, parts, contract.schema.names, lambda table: table)
+
+
+def _frame(
+    run: Run,
+    contract: Contract,
+    parts: Sequence[str],
+    columns: Sequence[str],
+    chosen: Callable[[pa.Table], pa.Table],
+) -> pd.DataFrame:
+    schema = pa.schema([contract.schema.field(c) for c in columns])
+    tables = [chosen(table) for table in _tables(run, contract, parts, columns)]
+    whole = pa.concat_tables([schema.empty_table(), *tables], promote_options="default")
+    frame: pd.DataFrame = whole.unify_dictionaries().to_pandas()
+    return frame.drop_duplicates(list(contract.key), keep="last")
+
+
+def _tables(run: Run, contract: Contract, parts: Sequence[str], columns: Sequence[str]):
+    """Some columns of earlier parts, one after the other, and of what this run has written."""
+    for part in parts:
+        yield run.store.read(contract, part=part).select(list(columns))
+    mine = tables_aside(run, "score", contract)
+    if mine is not None:
+        yield mine.select(list(columns))
+
+
+def _earlier(run: Run, contract: Contract, since: pd.Timestamp) -> list[str]:
+    parts = [] if run.ref.inputs else run.parts(contract, since)
+    return [p for p in parts if not p.startswith(part_name(run.as_of))]
+
+
+def _events(run: Run, since: pd.Timestamp) -> pd.DataFrame:
+    """Deploys and restarts near the window, which incidents may name as causes."""
+    try:
+        return change_events(run.panel(since, run.as_of, metrics=CHANGE_METRICS))
+    except HistoryError:
+        return pd.DataFrame(columns=["workload", "ts", "event"])
+
+
+def _told(run: Run, since: pd.Timestamp) -> pd.DataFrame | None:
+    """What earlier runs told of; nothing for files, which stand for themselves."""
+    parts = _earlier(run, INCIDENTS, since)
+    tables = [run.store.read(INCIDENTS, part=p) for p in parts if p[:16] < part_name(run.as_of)]
+    return pa.concat_tables(tables).unify_dictionaries().to_pandas() if tables else None
