@@ -110,11 +110,13 @@ SCORES = _contract(
 LEAKS = _contract(
     "leaks",
     ("workload", "metric", "issued_at"),
+    None,
+    ("note",),
     workload=_LABEL, metric=_LABEL, issued_at=_TS,
     slope_per_h=_F, slope_per_h_lower=_F, slope_per_h_upper=_F,
     value=_F, limit=_F,
     time_to_limit_p10_s=_F, time_to_limit_p50_s=_F, time_to_limit_p90_s=_F,
-    score=_F, model_version=_LABEL, run_id=_LABEL,
+    score=_F, note=_S, model_version=_LABEL, run_id=_LABEL,
 )  # fmt: skip
 INCIDENTS = _contract(
     "incidents",

@@ -1,7 +1,8 @@
 """Signals: what the isolation forest sees of a workload, one row a step, one column a signal.
 
 Every row uses its own step and earlier ones only, and (but for counters, which look back to their
-last sample) nothing but its own step: the signals of a window are the window of the signals.
+last sample, ``LOOK_BACK_STEPS`` at most) nothing but its own step: the signals of a window are the
+window of the signals, from its ``LOOK_BACK_STEPS``-th row on.
 
 ======================  ================================================================
 ``M:residual``          of a demand, resource or signal, also of a metric no catalog knows:
@@ -10,7 +11,8 @@ last sample) nothing but its own step: the signals of a window are the window of
                         scale of its own: trees do not care for units.
 ``M:saturation``        resource / its limit; ``cpu_usage_cores`` / ``cpu_request_cores``
 ``M:increase``          growth of a counter (``…_total``) since its last sample, never negative:
-                        a counter summed over pods falls whenever a pod goes
+                        a counter summed over pods falls whenever a pod goes; NaN
+                        where that sample is further than ``LOOK_BACK_STEPS`` back
 ``cpu_per_request``     ``cpu_usage_cores`` / ``requests_per_second``
 ``requests_per_replica``  ``requests_per_second`` / ``replicas``
 ======================  ================================================================
@@ -27,7 +29,11 @@ import pandas as pd
 from features.metrics import Catalog
 from features.panel import Floats, Panel
 
-__all__ = ["Signals", "build_signals"]
+__all__ = ["LOOK_BACK_STEPS", "Signals", "build_signals"]
+
+LOOK_BACK_STEPS = 12
+"""Steps before its own that a row may use: an hour of 5-minute steps. What a counter has grown over
+a longer hole says nothing about its last step."""
 
 _COUNTER = "_total"
 _RATIOS = (
@@ -113,10 +119,10 @@ def _ratio(part: Floats, whole: Floats) -> Floats:
 
 
 def _increase(values: Floats) -> Floats:
-    """Growth since the last sample, (n, n_steps); NaN at the first sample and where there is
-    none."""
+    """Growth since the last sample, (n, n_steps); NaN where there is none, now or lately."""
     there = ~np.isnan(values)
     seen = np.maximum.accumulate(np.where(there, np.arange(values.shape[1]), -1), axis=1)
     before = np.c_[np.full(len(values), -1), seen[:, :-1]]
     last = np.take_along_axis(values, np.maximum(before, 0), axis=1)
-    return np.maximum(np.where(before >= 0, values - last, np.nan), 0.0)
+    near = (before >= 0) & (np.arange(values.shape[1]) - before <= LOOK_BACK_STEPS)
+    return np.maximum(np.where(near, values - last, np.nan), 0.0)

@@ -76,9 +76,9 @@ def names_of(workloads: Iterable[str]) -> pd.DataFrame:
     """Every way to name each workload: ``alias, workload, cluster, namespace, parts`` (how many
     parts the alias has)."""
     ids = pd.Series(sorted(set(workloads)), dtype="str")
-    part = ids.str.split("/", expand=True).reindex(columns=range(4)).fillna("").astype("str")
-    whole = (ids.str.count("/") == 3).to_numpy()
-    part.loc[~whole] = ""
+    split = ids.str.split("/")
+    whole = (ids.str.count("/") == 3).to_numpy(dtype=bool)
+    part = [split.str[i].where(whole, "").astype("str") for i in range(4)]
     short = part[1] + "/" + part[3]
     ways = {1: part[3], 2: short, 3: part[0] + "/" + short, 4: ids}
     frames = [

@@ -125,8 +125,8 @@ def sudden_scores(
     -------
     ratio : (n_series, n_steps)
         Signed; 1 is the line. 0 where nothing can be said. A mean of several steps counts up to
-        just below the line while the last quarter of its span is no longer beyond it: what is over
-        is over.
+        just below the line while the mean of the last few, a quarter of the shortest span, is no
+        longer beyond it: what is over is over.
     level : (n_series, n_steps)
         Median of the residuals of the last hours, NaN where unknown.
     span : int8, (n_series, n_steps)
@@ -147,7 +147,7 @@ def sudden_scores(
             if np.isnan(thresholds[i, k]):
                 continue
             _means(departed, start, spans[k], mean)
-            _means(departed, start, max(spans[k] // _QUARTER, 1), recent)
+            _means(departed, start, max(spans[min(k, 1)] // _QUARTER, 1), recent)
             for t in range(n):
                 line = max(thresholds[i, k], least[i, t], relative[i, t] / np.sqrt(spans[k]))
                 if np.isnan(mean[t]) or not line > 0.0:

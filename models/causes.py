@@ -45,7 +45,11 @@ _LEAST_WEIGHT = 0.01
 
 @dataclass(frozen=True, slots=True)
 class CauseParams:
-    """How evidence is weighed; nothing of it was fitted to incidents."""
+    """How evidence is weighed.
+
+    ``alone`` was picked of 0.1, 0.3 and 0.5 on simulated and recorded incidents, which it hardly
+    tells apart; the others come from where they say.
+    """
 
     constant_deviation: float = 8.0
     """How many spreads a value that never moved is taken to have moved once it does: well beyond

@@ -1,8 +1,9 @@
 """A forest that knows one signal is a step function of it: drawn up once, read for every row.
 
-Most workloads that have few metrics come down to one signal. Path lengths are float32 and their
-sums float64, which holds every such sum exactly: in whichever order they are added, the scores are
-those of the walk through the trees (``models/forest_kernels.py``), bit by bit.
+Most workloads that have few metrics come down to one signal. Codes have 65,535 values
+(``models/forest_codes.py``), so the function is a table of them. Path lengths are whole numbers: in
+whichever order they are added, the sums are those of the walk through the trees
+(``models/forest_walks.py``), bit by bit.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from features.panel import Floats
+from models.forest_codes import LEAF, Codes
 
 __all__ = ["step_totals"]
 
-Floats32 = NDArray[np.float32]
+_ZERO = 32767  # where in the table the code 0 is
 
 
 @njit(cache=True, nogil=True)
-def step_totals(signal: Floats32, threshold: Floats32, path: Floats32) -> Floats:
-    """Path length of every row, summed over the trees, (n_rows,).
+def step_totals(signal: Codes, threshold: Codes, path: Codes) -> NDArray[np.int32]:
+    """Path length of every row, summed over the trees, in the unit of ``path``, (n_rows,).
 
     Parameters
     ----------
@@ -28,41 +29,22 @@ def step_totals(signal: Floats32, threshold: Floats32, path: Floats32) -> Floats
     threshold : (n_trees, 2 ** depth - 1)
     path : (n_trees, 2 ** depth)
     """
-    cuts, totals = _steps(threshold, path)
-    out = np.empty(len(signal))
-    for t in range(len(signal)):
-        low, many = 0, len(cuts)
-        while many > 0:  # how many cuts are below the value
-            half = many // 2
-            passed = cuts[low + half] < signal[t]
-            low = low + half + 1 if passed else low
-            many = many - half - 1 if passed else half
-        out[t] = totals[low]
-    return out
-
-
-@njit(cache=True, nogil=True)
-def _steps(threshold: Floats32, path: Floats32) -> tuple[Floats32, Floats]:
-    """Where the sum steps, growing, (n_cuts,), and its values between, (n_cuts + 1,)."""
     n_trees, inner = threshold.shape
-    cuts = np.empty(n_trees * inner, dtype=np.float32)
-    steps = np.empty(n_trees * inner)
-    n, base = 0, 0.0
+    table = np.zeros(2 * _ZERO + 2, dtype=np.int32)
     for k in range(n_trees):
-        now = np.float64(path[k, 0])
-        base += now
+        now = path[k, 0]
+        table[0] += now
         for slot in range(1, inner + 1):
             cut = threshold[k, _between(slot, inner)]
-            if np.isfinite(cut):
-                cuts[n], steps[n] = cut, path[k, slot] - now
-                now = np.float64(path[k, slot])
-                n += 1
-    order = np.argsort(cuts[:n])
-    totals = np.empty(n + 1)
-    totals[0] = base
-    for i in range(n):
-        totals[i + 1] = totals[i] + steps[order[i]]
-    return cuts[order], totals
+            if cut != LEAF:
+                table[_ZERO + 1 + cut] += np.int32(path[k, slot]) - np.int32(now)
+                now = path[k, slot]
+    for i in range(1, len(table)):
+        table[i] += table[i - 1]
+    out = np.empty(len(signal), dtype=np.int32)
+    for t in range(len(signal)):
+        out[t] = table[_ZERO + signal[t]]
+    return out
 
 
 @njit(cache=True, nogil=True)

@@ -3,11 +3,16 @@
 scikit-learn's algorithm and defaults (100 trees, subsamples of 256 without replacement, depth
 ⌈log₂ 256⌉, score 2^(−mean path / c)), for all workloads in one call. Raw scores are brought to the
 score contract of ``models/base.py`` by the alert budget (``models/tail.py``).
+
+A signal that never moved in training is in no tree, as in scikit-learn: there is nothing to cut.
+When it moves later the forest cannot say so; the band can, which judges every metric by itself and
+gives one that never moved the narrowest of bands (``models/band.py``).
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +25,13 @@ from features.signals import Signals
 from models.base import Baselines
 from models.forest_kernels import grow_forests, occlude, prepare, raw_scores
 from models.selection import lower_medians
+from models.signal_words import signal_words
 from models.tail import tail_thresholds
 
-__all__ = ["ForestScores", "IsolationForest", "IsolationForestParams"]
+__all__ = ["TOP", "ForestScores", "IsolationForest", "IsolationForestParams", "contributions_text"]
+
+TOP = 3
+"""Signals that are named at a flagged point."""
 
 VERDICTS = ("fitted", "no signal that varies", "too few rows")
 
@@ -31,6 +40,7 @@ _QUIET = pd.Timedelta(hours=1)
 _TINY = 1e-9
 _REACH = 0.9
 _OFF = 100.0
+_MOST_TREES = 10_000  # path lengths are summed in 32 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,11 @@ class IsolationForestParams:
     persistence_steps: int = 2
     """Steps in a row with a score from 1 on that make an event."""
     minimum_rows: int = 96
-    """Training rows without which a workload has no forest."""
+    """Training rows without which a workload has no forest: a day of quarter hours.
+
+    The threshold is read off the highest twentieth of the rows; of fewer than 96 that would be
+    fewer than five, and the hours of the day that were not seen would all look odd.
+    """
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
@@ -55,6 +69,8 @@ class IsolationForestParams:
                 raise ValueError(f"{key} must be at least {least}, got {getattr(self, key)!r}")
         if not 2 <= self.subsample <= 4096:
             raise ValueError(f"subsample must be between 2 and 4096, got {self.subsample!r}")
+        if self.n_trees > _MOST_TREES:
+            raise ValueError(f"n_trees must be at most {_MOST_TREES}, got {self.n_trees!r}")
         if not self.alerts_per_month > 0:
             raise ValueError(f"alerts_per_month must be above 0, got {self.alerts_per_month!r}")
 
@@ -75,14 +91,20 @@ class ForestScores:
         most to it, that is, without which (at its training median) the raw score would be lowest
         (Robnik-Šikonja & Kononenko, IEEE TKDE 20, 2008). Elsewhere -1.
     top_share : float32
-        What that signal adds, as a share of the raw score's excess over the training median; 0
-        where ``top`` is -1.
+        What that signal adds, as a share of what all signals add; 0 where ``top`` is -1.
+    tops : int16, (n_flagged, TOP)
+        Of the points with a score from 1 on, in the order of ``np.nonzero(score >= 1)``: the
+        signals that add most, the most first; -1 where no further signal adds anything.
+    shares : float32, (n_flagged, TOP)
+        Their shares, falling; 0 where there is none.
     """
 
     score: Floats
     raw: Floats
     top: NDArray[np.int16]
     top_share: NDArray[np.float32]
+    tops: NDArray[np.int16]
+    shares: NDArray[np.float32]
 
 
 class IsolationForest:
@@ -103,10 +125,10 @@ class IsolationForest:
         Returns
         -------
         Baselines
-            ``feature`` int16, ``threshold`` and ``path`` float32 (trees:
-            ``models/forest_kernels``), ``median``, ``spread``, ``used`` (n_workloads, n_signals),
-            ``rows``, ``normal`` and ``limit`` (raw scores that become 0 and 1), ``verdict`` (index
-            into ``meta["verdicts"]``). ``meta["names"]`` are the signals.
+            ``feature``, ``threshold`` and ``path`` int16 (trees: ``models/forest_growth.py``),
+            ``median``, ``spread``, ``used`` (n_workloads, n_signals), ``rows``, ``normal`` and
+            ``limit`` (raw scores that become 0 and 1), ``verdict`` (index into
+            ``meta["verdicts"]``). ``meta["names"]`` are the signals.
         """
         p = self.params
         values = np.require(signals.values, np.float64, ["C", "W"])
@@ -120,7 +142,7 @@ class IsolationForest:
         raw[verdict != 0] = np.nan
         normal, limit = self._contract(raw, signals.step)
         farthest = _farthest(prepared, forest, p.subsample)
-        limit = np.fmin(limit, normal + _REACH * (farthest - normal))
+        limit = np.fmin(limit, normal + _REACH * (farthest - normal))  # also without a tail
         alike = (verdict == 0) & ~(limit > normal)  # no row, however far off, would stand out
         verdict[alike], limit[alike] = 1, np.nan
         arrays: dict[str, NDArray[Any]] = dict(
@@ -137,7 +159,17 @@ class IsolationForest:
 
         Workloads and signals are matched by name: a signal that was not there in training is
         ignored, one that is gone counts as its training median, a workload without a forest is NaN.
+
+        Raises
+        ------
+        ValueError
+            The baselines are of a release that kept its trees otherwise.
         """
+        if baselines.arrays["threshold"].dtype != np.int16:
+            raise ValueError(
+                "isolation_forest: expected trees of 16-bit codes, got "
+                f"{baselines.arrays['threshold'].dtype}: an earlier release's; run `foretide train`"
+            )
         learned = _rows_for(baselines, signals.workloads)
         values, column = _columns_for(list(baselines.meta["names"]), signals)
         prepared = (learned["median"], learned["spread"], learned["used"])
@@ -149,12 +181,11 @@ class IsolationForest:
         score = np.maximum((raw - normal) / (limit - normal), 0.0)
         flagged = score >= 1.0
         added = occlude(values, prepared, forest, subsample, flagged)
+        tops, shares = _largest(added, column)
         top = np.full(score.shape, -1, dtype=np.int16)
         share = np.zeros(score.shape, dtype=np.float32)
-        if len(added):
-            top[flagged] = column[added.argmax(axis=1)]
-            share[flagged] = added.max(axis=1) / (raw - normal)[flagged]
-        return ForestScores(score, raw, top, share)
+        top[flagged], share[flagged] = tops[:, 0], shares[:, 0]
+        return ForestScores(score, raw, top, share, tops, shares)
 
     def _contract(self, raw: Floats, step: pd.Timedelta) -> tuple[Floats, Floats]:
         """The raw scores that are 0 and 1 on the contract's scale, (n_workloads,); NaN without
@@ -165,6 +196,42 @@ class IsolationForest:
         quiet = max(int(_QUIET / step), 1)
         limit = tail_thresholds(raw, events, self.params.persistence_steps, quiet)
         return normal, limit
+
+
+def contributions_text(
+    names: Sequence[str], tops: NDArray[np.integer], shares: NDArray[np.floating]
+) -> list[str]:
+    """``unusual together: p99 latency residual 45 %, CPU per request 30 %`` for each flagged point.
+
+    Parameters
+    ----------
+    names : the signals
+    tops, shares : (n_flagged, TOP)
+        As in ``ForestScores``.
+    """
+    words = np.array([*signal_words(names), ""], dtype=object)[tops]
+    percent = np.rint(100 * np.asarray(shares, dtype=np.float64)).astype(int)
+    return [
+        "unusual together"
+        + ": " * bool(told := [f"{w} {p} %" for w, p in zip(*row, strict=True) if w and p])
+        + ", ".join(told)
+        for row in zip(words.tolist(), percent.tolist(), strict=True)
+    ]
+
+
+def _largest(
+    added: NDArray[np.float32], column: NDArray[np.intp]
+) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+    """The signals that add most to each row and their shares of all that is added, (n, TOP)."""
+    gain = np.maximum(added, 0.0)
+    order = np.argsort(-gain, axis=1, kind="stable")[:, :TOP]
+    tops = np.full((len(gain), TOP), -1, dtype=np.int16)
+    shares = np.zeros((len(gain), TOP), dtype=np.float32)
+    k = order.shape[1]
+    largest = np.take_along_axis(gain, order, axis=1)
+    shares[:, :k] = largest / np.maximum(gain.sum(axis=1, keepdims=True), _TINY)
+    tops[:, :k] = np.where(largest > 0, column[order], -1)
+    return tops, shares
 
 
 def _farthest(prepared: tuple[Any, ...], forest: tuple[Any, ...], subsample: int) -> Floats:

@@ -1,209 +1,184 @@
-"""Is it a leak? The windows of one series judged at each issue moment, compiled.
+"""Is it a leak? The windows of each series judged at each issue moment, compiled.
 
 Every test gives a ratio that is 1 at its alert line; the least of them is the score.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from features.panel import Floats
-from models.slope_season import centred, coarse_bins, find_births, load_gains, time_of_day
+from models.slope_season import centred, coarse_bins, last_birth, load_gain, usual_by_bin
 from models.slope_trend import (
     CAP,
     Z80,
+    Slope,
     autocorrelation,
     hours_to,
     interval,
     lasting,
     sen_slope,
+    sooner,
     spread_ratio,
     step_ratio,
 )
+from models.slope_windows import busier, prior_high, season_ahead, usual_fall, window_bins
 
-__all__ = ["OUTPUTS", "judge_series"]
+__all__ = ["OUTPUTS", "Knobs", "Steps", "judge_panel"]
 
 OUTPUTS = ("slope_per_h", "slope_per_h_lower", "slope_per_h_upper", "value",
            "time_to_limit_p10_h", "time_to_limit_p50_h", "time_to_limit_p90_h",
            "score", "limit")  # fmt: skip
+_SCORE = OUTPUTS.index("score")
+_P50 = OUTPUTS.index("time_to_limit_p50_h")
+_STEP = 0.75  # a step has a parameter more than a line: so much smaller must be its error (BIC)
+_STEADY = 0.4  # far from the limit the second half must grow by so much of the first
+_PASSES = 0.4  # least share of an even growth that the middle of the window must have
+_NEW_HIGH = 0.3  # share of the growth by which it must pass what was before
+_FALLS = 1.5  # growth over the falls that were usual before
+_HEALTHY = 0.85  # of the limit: a lifetime that came closer may have died of the same leak
+_HEALTHY_CACHED = 0.93  # page cache fills more of it without harm
 Ints = NDArray[np.int64]
-Series = tuple[Floats, Floats, Floats, Floats]
-"""Resource and load by step, then by coarse bin: lower envelope and mean."""
-Shapes = tuple[Floats, Floats]
-"""Resource and load, each bin minus its day: what ``time_of_day`` reads."""
+Bools = NDArray[np.bool_]
+Given = tuple[Floats, Floats, Floats, Floats, Floats]
+"""Resource, limit, load, restarts, deploys of one series."""
 Window = tuple[Floats, Floats, Floats, Floats, bool]
 """Bin numbers, lower envelope, its adjusted form, heights, whether the time of day is known."""
-Prior = tuple[Floats, Floats, float, int, int, int, float]
-"""The arguments of ``_prior_high``: worked out only when the rest speaks for a leak."""
+Past = tuple[Floats, Floats, float, Ints, int, int, float]
+"""Coarse envelope and load, gain, births, begin and start in coarse bins, healthy level."""
 
 
-@njit(cache=True, nogil=True)
-def _bins(
-    x: Floats,
-    load: Floats,
-    end: int,
-    span: int,
-    n: int,
-    gain: float,
-    shapes: Shapes,
-    width: int,
-    day: int,
-):
-    """Window [end - span, end) in n bins.
+class Steps(NamedTuple):
+    """Durations in steps; lag and day in coarse bins of ``width`` steps."""
 
-    Bin numbers, lower envelope without its load part, the same without what is usual at the time
-    of day (when known for every bin), heights of the bins, and whether it was known; empty bins
-    are left out.
-    """
-    t, low, usual, height = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
-    m = 0
-    for k in range(n):
-        a, b = end - span + k * span // n, end - span + (k + 1) * span // n
-        lowest, highest = np.inf, -np.inf
-        for i in range(a, b):
-            level = x[i] - gain * load[i] if gain > 0.0 else x[i]
-            if np.isfinite(level):
-                lowest, highest = min(lowest, level), max(highest, level)
-        if lowest == np.inf:
-            continue
-        t[m], low[m], height[m] = k, lowest, highest - lowest
-        usual[m] = time_of_day(shapes[0], shapes[1], gain, (a + b) // 2 // width, day)
-        m += 1
-    known = m > 0 and bool(np.isfinite(usual[:m]).all())
-    adjusted = low[:m] - usual[:m] if known else low[:m]
-    return t[:m], low[:m], adjusted, height[:m], known
+    warm: int
+    least: int
+    blind: int
+    stale: int
+    width: int
+    lag: int
+    day: int
+    lookback: int
 
 
-@njit(cache=True, nogil=True)
-def _earlier_high(low: Floats, load: Floats, gain: float, first: int, last: int):
-    """90 % quantile of the load-adjusted envelope in coarse bins [first, last); -inf with few."""
-    found, n = np.empty(max(last - first, 0)), 0
-    for j in range(max(first, 0), last):
-        value = low[j] - (gain * load[j] if gain > 0.0 else 0.0)
-        if np.isfinite(value):
-            found[n] = value
-            n += 1
-    return np.quantile(found[:n], 0.9) if n >= 12 else -np.inf
+class Knobs(NamedTuple):
+    """``MemorySlopeParams`` as the kernels need them; ``caution`` is the part of the halves'
+    uncertainty that counts against a leak."""
 
-
-@njit(cache=True, nogil=True)
-def _prior_high(
-    low: Floats, load: Floats, gain: float, begin: int, start: int, day: int, healthy: float
-):
-    """The high that growth must pass to be no cycle and no refill: eight days, or this lifetime
-    only.
-
-    Earlier lifetimes count while their high was healthy: one that died of the same leak says
-    nothing.
-    """
-    before = _earlier_high(low, load, gain, start - 8 * day, min(begin, start))
-    within = _earlier_high(low, load, gain, max(begin, start - 8 * day), start)
-    return max(before, within) if before < healthy else within
-
-
-@njit(cache=True, nogil=True)
-def _season(load: Floats, gain: float, shapes: Shapes, j: int, day: int, known: bool):
-    """What load and time of day will add: the last week again, or the last day at first."""
-    out = np.zeros(7 * day if j >= 7 * day else day)
-    usual = np.zeros(day)
-    if known:
-        for k in range(day):
-            at = time_of_day(shapes[0], shapes[1], gain, j - day + k, day)
-            usual[k] = at if np.isfinite(at) else 0.0
-    held = 0.0
-    for k in range(len(out)):
-        i = j - len(out) + k
-        if gain > 0.0 and i >= 0 and np.isfinite(load[i]):
-            held = gain * load[i]
-        out[k] = held + usual[k % day]
-    return out
+    horizon_h: float
+    growth_share: float
+    sustained_h: float
+    significance_z: float
+    extrapolation: float
+    caution: float
+    model_error: float
+    confirm_h: float
+    patience: float
+    confirm_at_most_h: float
+    cache_share: float
+    points: int
+    step_h: float
 
 
 @njit(cache=True, nogil=True)
 def _effect(
-    slope: float, hours: float, value: float, gap: float, early: float, late: float, knobs: Floats
+    slope: float, hours: float, value: float, gap: float, early: float, late: float, knobs: Knobs
 ):
     """Does it matter? Near the limit in time, or growing for days: the better of two ratios.
 
     slope: what is surely there, per hour; early, late: what the halves may have been, against us.
-    knobs: horizon_h, minimum_growth_share, sustained_h, significance_z, extrapolation, caution
-    (the part of the halves' uncertainty that counts against a leak).
     """
-    share = slope * hours / (knobs[1] * max(abs(value), 1e-300))
-    horizon = min(knobs[0], knobs[4] * hours)
+    share = slope * hours / (knobs.growth_share * max(abs(value), 1e-300))
+    horizon = min(knobs.horizon_h, knobs.extrapolation * hours)
     reach = min(share, horizon * slope / max(gap, 1e-300))
     still = lasting(early, late, hours, gap)
     near = reach if still >= 1.0 else min(reach, still)
     if hours < 24.0:
         return near
-    steady = late / (0.5 * early) if early > 0.0 else CAP
-    long = share / max(hours / knobs[2], 1.0)
+    steady = late / (_STEADY * early) if early > 0.0 else CAP
+    long = share / max(hours / knobs.sustained_h, 1.0)
     return max(near, long if steady >= 1.0 else min(long, steady))
 
 
 @njit(cache=True, nogil=True)
-def _score(
-    window: Window,
-    prior: Prior,
-    fit: tuple[float, float, float, float],
-    rho: float,
-    bin_h: float,
-    value: float,
-    gap: float,
-    knobs: Floats,
-):
-    """The least of significance, effect and shape; shape can only take away."""
+def _shape(window: Window, past: Past, growth: float, day: int, width: int):
+    """No step, no cycle, no refill, nothing that came and went before: the least of the ratios."""
     t, low, adjusted, _, _ = window
+    envelope, load, gain, births, begin, start, healthy = past
+    high = prior_high(envelope, load, gain, begin, start, day, healthy)
+    found = min(
+        step_ratio(t, adjusted) / _STEP,
+        spread_ratio(adjusted, growth) / _PASSES,
+        (np.median(low[-3:]) - high) / (_NEW_HIGH * growth),
+    )
+    lag = len(envelope) - start
+    if 4 * lag >= day:  # shorter: the falls are those of every evening
+        fall = usual_fall(envelope, load, gain, births, width, start, lag)
+        if fall > 0.0:
+            found = min(found, growth / (_FALLS * fall))
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _score(
+    window: Window, past: Past, fit: Slope, early: Slope, late: Slope, caution: float,
+    bin_h: float, value: float, gap: float, steps: Steps, knobs: Knobs,
+):  # fmt: skip
+    """The least of significance, effect and shape; shape can only take away."""
+    t = window[0]
     slope, lower, _, z = fit
     if not lower > 0.0:
         return 0.0
-    half = len(t) // 2
-    t0, y0, t1, y1 = t[:half], adjusted[:half], t[half:], adjusted[half:]
-    early = interval(t0, y0, sen_slope(t0, y0), rho)
-    late = interval(t1, y1, sen_slope(t1, y1), rho)
-    first = (early[0] + knobs[5] * (early[2] - early[0])) / bin_h
-    last = (late[0] - knobs[5] * (late[0] - late[1])) / bin_h
+    first = (early[0] + caution * (early[2] - early[0])) / bin_h
+    last = (late[0] - caution * (late[0] - late[1])) / bin_h
     hours = (t[-1] - t[0] + 1.0) * bin_h
     effect = _effect(lower / bin_h, hours, value, gap, first, last, knobs)
-    score = min(z / knobs[3], effect, CAP)
+    score = min(z / knobs.significance_z, effect, CAP)
     if score <= 0.0:
         return 0.0
-    high = _prior_high(*prior)
-    shape = min(
-        step_ratio(t, adjusted),
-        spread_ratio(adjusted, slope * len(t)) / 0.4,
-        (np.median(low[-3:]) - high) / (0.3 * slope * len(t)),
-    )
+    shape = _shape(window, past, slope * len(t), steps.day, steps.width)
     return max(score if shape >= 1.0 else min(score, shape), 0.0)
 
 
 @njit(cache=True, nogil=True)
 def _judge(
-    window: Window,
-    season: Floats,
-    prior: Prior,
-    value: float,
-    limit: float,
-    bin_h: float,
-    coarse_h: float,
-    knobs: Floats,
-):
-    """One window: (slope, lower, upper per hour, p10, p50, p90 in hours, score)."""
+    window: Window, season: Floats, past: Past, ahead: float, value: float, limit: float,
+    cached: bool, bin_h: float, steps: Steps, knobs: Knobs,
+):  # fmt: skip
+    """One window: (slope, lower, upper per hour, p10, p50, p90 in hours, score).
+
+    The interval holds the window's slope with its error, the slope of its second half (growth may
+    have begun or turned within), what more or less load would make of it, and ``model_error``.
+    """
     t, _, adjusted, height, _ = window
     sen = sen_slope(t, adjusted)
     rho = autocorrelation(t, adjusted, sen)
     fit = interval(t, adjusted, sen, rho)
-    level = np.median(adjusted - fit[0] * t) + fit[0] * (t[-1] + 1.0)
-    slope, lower, upper = fit[0] / bin_h, fit[1] / bin_h, fit[2] / bin_h
-    usual, tall = np.median(height), np.quantile(height, 0.95)
-    away = Z80 * np.std(adjusted - fit[0] * t)
+    half, third = len(t) // 2, -(len(t) // 3)
+    t0, y0, t1, y1 = t[:half], adjusted[:half], t[half:], adjusted[half:]
+    early = interval(t0, y0, sen_slope(t0, y0), rho)
+    late = interval(t1, y1, sen_slope(t1, y1), rho)
+    turned = abs(late[0] - sen) > 2.0 / Z80 * (late[2] - late[0])
+    slope = late[0] if turned else sen
+    lower = min(fit[1], late[0]) * min(ahead, 1.0) / (1.0 + knobs.model_error)
+    upper = max(fit[2], late[0]) * max(ahead, 1.0) * (1.0 + knobs.model_error)
+    rest = adjusted[third:] - slope * t[third:]
+    level = np.median(rest) + slope * (t[-1] + 1.0)
+    slope, lower, upper = slope / bin_h, lower / bin_h, upper / bin_h
+    usual, tall, away = np.median(height), np.quantile(height, 0.95), Z80 * np.std(rest)
+    coarse_h = steps.width * knobs.step_h
     p10 = hours_to(level + away, upper, season, limit - tall, coarse_h)
-    p50 = max(hours_to(level, slope, season, limit - usual, coarse_h), p10)
-    p90 = max(hours_to(level - away, lower, season, limit - 0.5 * usual, coarse_h), p50)
+    p10 = sooner(p10, early, late, len(t) * bin_h)
+    p50 = max(hours_to(level, slope, season, limit - 0.5 * usual, coarse_h), p10)
+    spare = knobs.cache_share * value if cached else 0.0
+    p90 = max(hours_to(level - away, lower, season, limit + spare, coarse_h), p50)
     gap = limit - level - usual - season.max()
-    score = _score(window, prior, fit, rho, bin_h, value, gap, knobs)
+    caution = 1.0 if cached else knobs.caution
+    score = _score(window, past, fit, early, late, caution, bin_h, value, gap, steps, knobs)
     return slope, lower, upper, p10, p50, p90, score
 
 
@@ -217,38 +192,35 @@ def _last_finite(values: Floats, end: int, reach: int):
 
 @njit(cache=True, nogil=True)
 def _best(
-    series: Series,
-    shapes: Shapes,
-    load_gain: float,
-    begin: int,
-    end: int,
-    value: float,
-    limit: float,
-    spans: Ints,
-    steps: tuple[int, ...],
-    points: int,
-    step_h: float,
-    knobs: Floats,
-):
+    given: Given, births: Ints, begin: int, value: float, limit: float, cached: bool,
+    spans: Ints, steps: Steps, knobs: Knobs,
+):  # fmt: skip
     """What ``_judge`` says of the window that says most; score -1 when none can be judged."""
-    x, load, low, mean_load = series
-    _, least, blind, _, width, _, day = steps
+    x, load, end = given[0], given[2], len(given[0])
     best = (np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, -1.0)
-    gain = load_gain if np.isfinite(load_gain) else 0.0
+    if end - begin < steps.least:
+        return best
+    day, width = steps.day, steps.width
+    low, mean_load = coarse_bins(x, load, width)
+    known_gain = load_gain(low, mean_load, births, width, steps.warm, steps.lag, day)
+    gain = known_gain if np.isfinite(known_gain) else 0.0
+    low_shape, load_shape = centred(low, births, width, day), centred(mean_load, births, width, day)
+    usual = usual_by_bin(low_shape, load_shape, gain, day)
+    seasons = season_ahead(mean_load, gain, usual, day)
     for span in spans:
         cut = min(span, end - begin)
-        if cut < least:
-            break
-        n = min(points, cut)
-        window = _bins(x, load, end, cut, n, gain, shapes, width, day)
-        explained = np.isfinite(load_gain) or window[4] or cut >= blind
+        n = min(knobs.points, cut)
+        window = window_bins(x, load, cut, n, gain, usual, width)
+        explained = np.isfinite(known_gain) or window[4] or cut >= steps.blind
         if len(window[0]) >= max(12, (2 * n) // 3) and explained:
-            season = _season(mean_load, gain, shapes, end // width, day, window[4])
-            healthy = 0.85 * limit - season.max()
-            born, start = begin // width + 1, (end - cut) // width
-            prior = (low, mean_load, gain, born, start, day, healthy)
-            bin_h, coarse_h = cut * step_h / n, width * step_h
-            found = _judge(window, season, prior, value, limit, bin_h, coarse_h, knobs)
+            season = seasons[1] if window[4] else seasons[0]
+            healthy = _HEALTHY_CACHED * limit if cached else _HEALTHY * limit - season.max()
+            start = (end - cut) // width
+            past = (low, mean_load, gain, births, begin // width + 1, start, healthy)
+            ahead, bin_h = busier(mean_load, start, day), cut * knobs.step_h / n
+            found = _judge(
+                window, season, past, ahead, value, limit, cached, bin_h, steps, knobs
+            )  # fmt: skip
             if found[6] >= best[6]:
                 best = found
         if cut < span:
@@ -257,43 +229,68 @@ def _best(
 
 
 @njit(cache=True, nogil=True)
-def judge_series(
-    x: Floats,
-    limit: Floats,
-    load: Floats,
-    restarts: Floats,
-    deploys: Floats,
-    ends: Ints,
-    spans: Ints,
-    steps: tuple[int, ...],
-    points: int,
-    step_h: float,
-    knobs: Floats,
+def _judge_moment(
+    given: Given, cached: bool, until: int, spans: Ints, steps: Steps, knobs: Knobs, out: Floats
 ):
-    """Judge one series at every issue moment: (n_issues, len(OUTPUTS)), NaN where none could be.
+    """The step before ``until`` judged by ``lookback`` steps: fills ``out``, NaN where it cannot.
 
-    ends: steps known at each issue moment. spans: windows in steps, rising. steps: (warm, least,
-    blind, stale, width, lag, day) in steps, the last two in coarse bins of ``width`` steps.
-    knobs: see ``_effect``.
+    What is seen is cut in whole coarse bins back from ``until``: the same however much there is.
     """
-    warm, least, _, stale, width, lag, day = steps
-    births = find_births(x, limit, restarts, deploys, warm)
-    low, mean_load = coarse_bins(x, load, width)
-    gains = load_gains(low, mean_load, births, width, warm, lag, day)
-    shapes = (centred(low, births, width, day), centred(mean_load, births, width, day))
-    out = np.full((len(ends), len(OUTPUTS)), np.nan)
-    for issue in range(len(ends)):
-        end = min(ends[issue], len(x))
-        if end < least:
-            continue
-        value, top = _last_finite(x, end, stale), _last_finite(limit, end, len(x))
-        if not (np.isfinite(value) and top > 0.0):
-            continue
-        begin, gain = int(births[end - 1]) + warm, float(gains[end // width])
-        series = (x, load, low, mean_load)
-        best = _best(
-            series, shapes, gain, begin, end, value, top, spans, steps, points, step_h, knobs
-        )
-        if best[6] >= 0.0:
-            out[issue] = (*best[:3], value, *best[3:], top)
+    out[:] = np.nan
+    since = until - (until - max(until - steps.lookback, 0)) // steps.width * steps.width
+    if until - since < steps.least:
+        return
+    x, limit, load = given[0][since:until], given[1][since:until], given[2][since:until]
+    restarts, deploys = given[3][since:until], given[4][since:until]
+    value, newest = _last_finite(x, len(x), steps.stale), _last_finite(limit, len(x), len(x))
+    if not np.isfinite(value):
+        return
+    top = newest if newest > 0.0 else np.inf
+    births = np.zeros(len(x), np.int64)
+    begin = last_birth(x, limit, restarts, deploys, steps.warm, births) + steps.warm
+    part = (x, limit, load, restarts, deploys)
+    best = _best(part, births, begin, value, top, cached, spans, steps, knobs)
+    if best[6] >= 0.0:
+        out[:3] = best[:3]
+        out[3] = value
+        out[4:8] = best[3:]
+        out[8] = top if np.isfinite(top) else np.nan
+
+
+@njit(cache=True, nogil=True)
+def _judge_confirmed(
+    given: Given, cached: bool, until: int, spans: Ints, steps: Steps, knobs: Knobs, out: Floats
+):
+    """The same; a leak must have been one for the time it can be waited for: the middle of three
+    earlier scores counts."""
+    _judge_moment(given, cached, until, spans, steps, knobs, out)
+    wait_h = min(max(knobs.patience * out[_P50], knobs.confirm_h), knobs.confirm_at_most_h)
+    if not out[_SCORE] >= 1.0:
+        return
+    earlier, before = np.zeros(3), np.empty(len(out))
+    for k in range(3):
+        then = until - max(round(wait_h / knobs.step_h * (k + 1) / 3), 1)
+        _judge_moment(given, cached, then, spans, steps, knobs, before)
+        if np.isfinite(before[_SCORE]):
+            earlier[k] = before[_SCORE]
+    out[_SCORE] = min(out[_SCORE], np.median(earlier))
+
+
+@njit(cache=True, nogil=True)
+def judge_panel(
+    given: Given, cached: Bools, ends: Ints, spans: Ints, steps: Steps, knobs: Knobs
+):  # fmt: skip
+    """Judge every series at every issue moment: (n_series, n_issues, len(OUTPUTS)), NaN where none
+    could be.
+
+    given: resource, limit, load, restarts, deploys, each (n_series, n_steps). cached: series that
+    hold page cache. ends: steps known at each issue moment. spans: windows in steps, rising.
+    """
+    x, limit, load, restarts, deploys = given
+    out = np.empty((len(x), len(ends), len(OUTPUTS)))
+    for row in range(len(x)):
+        one = (x[row], limit[row], load[row], restarts[row], deploys[row])
+        for issue in range(len(ends)):
+            end = min(ends[issue], x.shape[1])
+            _judge_confirmed(one, cached[row], end, spans, steps, knobs, out[row, issue])
     return out

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from features.panel import Floats
 
-__all__ = ["centred", "coarse_bins", "find_births", "load_gains", "time_of_day"]
+__all__ = ["centred", "coarse_bins", "last_birth", "load_gain", "usual_by_bin"]
 
 Ints = NDArray[np.int64]
 
 _FALL_SHARE = 0.7  # a sample below this share of its neighbours is a fall
+_RESTART_SHARE = 0.9  # a restart that gives back less was not the fullest pod's
 _NEAR_LIMIT = 0.85  # a fall from above this share of the limit is an out-of-memory kill
 _PROFILE_DAYS = 7
 _MIN_PROFILE_DAYS = 3
@@ -24,20 +25,39 @@ _MIN_DIFFERENCES = 12
 
 
 @njit(cache=True, nogil=True)
-def find_births(x: Floats, limit: Floats, restarts: Floats, deploys: Floats, warm: int):
-    """For each step the first step of the lifetime that it belongs to; (n_steps,) → (n_steps,).
+def _fell(x: Floats, i: int):
+    """Whether the level around step i is lower than before it: counters and gauges may be a step
+    or two apart."""
+    before, after = -np.inf, np.inf
+    for j in range(max(i - 4, 0), i):
+        if np.isfinite(x[j]):
+            before = max(before, x[j])
+    for j in range(max(i - 2, 0), min(i + 3, len(x))):
+        if np.isfinite(x[j]):
+            after = min(after, x[j])
+    return not after >= _RESTART_SHARE * before
 
-    A lifetime begins with a restart, a deploy, or a fall that no garbage collection explains: from
-    near the limit, or to below everything seen since the lifetime's warm-up.
+
+@njit(cache=True, nogil=True)
+def last_birth(
+    x: Floats, limit: Floats, restarts: Floats, deploys: Floats, warm: int, births: Ints
+):
+    """First step of the lifetime that the last step belongs to; ``births`` (n_steps,) is filled
+    with that of each step.
+
+    A lifetime begins with the first sample, with a deploy, with a restart that gave something back
+    (that of another pod than the fullest gives nothing), or with a fall that no garbage collection
+    explains: from near the limit, or to below everything seen since the lifetime's warm-up.
     """
-    births = np.zeros(len(x), np.int64)
-    birth, low = 0, np.inf
+    birth, low, seen = 0, np.inf, False
     last_x, last_restarts, last_deploy = np.nan, np.nan, np.nan
     for i in range(len(x)):
-        reset = restarts[i] > last_restarts
-        reset |= np.isfinite(deploys[i]) and np.isfinite(last_deploy) and deploys[i] != last_deploy
+        reset = np.isfinite(deploys[i]) and np.isfinite(last_deploy) and deploys[i] != last_deploy
+        restarted = restarts[i] != last_restarts and np.isfinite(restarts[i] - last_restarts)
+        reset |= restarted and _fell(x, i)
         fell = x[i] < _FALL_SHARE * last_x
         reset |= fell and (last_x > _NEAR_LIMIT * limit[i] or x[i] < 0.9 * low)
+        reset |= not seen and np.isfinite(x[i])
         if reset:
             birth, low = i, np.inf
         births[i] = birth
@@ -46,10 +66,10 @@ def find_births(x: Floats, limit: Floats, restarts: Floats, deploys: Floats, war
         if np.isfinite(deploys[i]):
             last_deploy = deploys[i]
         if np.isfinite(x[i]):
-            last_x = x[i]
+            last_x, seen = x[i], True
             if i >= birth + warm:
                 low = min(low, x[i])
-    return births
+    return birth
 
 
 @njit(cache=True, nogil=True)
@@ -91,27 +111,25 @@ def _huber_gain(dx: Floats, dl: Floats):
 
 
 @njit(cache=True, nogil=True)
-def load_gains(low: Floats, load: Floats, births: Ints, width: int, warm: int, lag: int, day: int):
-    """Resource per unit of load, from a week of differences: (n_bins + 1,), NaN while unknown.
+def load_gain(low: Floats, load: Floats, births: Ints, width: int, warm: int, lag: int, day: int):
+    """Resource per unit of load, from a week of differences; NaN while unknown.
 
     Differences turn steady growth into the intercept, so that a leak during a morning's rise is not
-    blamed on load. The gain at bin j was learned from bins before j.
+    blamed on load.
     """
-    gains = np.full(len(low) + 1, np.nan)
-    every = max(day // 4, 1)
-    for start in range(0, len(low) + 1, every):
-        first = max(start - _PROFILE_DAYS * day, 0)
-        dx, dl = np.empty(start - first), np.empty(start - first)
-        n = 0
-        for j in range(first + lag, start):
-            a, b = low[j] - low[j - lag], load[j] - load[j - lag]
-            whole = births[(j + 1) * width - 1] + warm <= (j - lag) * width
-            if whole and np.isfinite(a) and np.isfinite(b):
-                dx[n], dl[n] = a, b
-                n += 1
-        if n >= _MIN_DIFFERENCES and 2 * n >= start - first - lag - day:
-            gains[start : start + every] = _huber_gain(dx[:n], dl[:n])
-    return gains
+    last = len(low)
+    first = max(last - _PROFILE_DAYS * day, 0)
+    dx, dl = np.empty(last - first), np.empty(last - first)
+    n = 0
+    for j in range(first + lag, last):
+        a, b = low[j] - low[j - lag], load[j] - load[j - lag]
+        whole = births[(j + 1) * width - 1] + warm <= (j - lag) * width
+        if whole and np.isfinite(a) and np.isfinite(b):
+            dx[n], dl[n] = a, b
+            n += 1
+    if n >= _MIN_DIFFERENCES and 2 * n >= last - first - lag - day:
+        return _huber_gain(dx[:n], dl[:n])
+    return np.nan
 
 
 @njit(cache=True, nogil=True)
@@ -132,18 +150,24 @@ def centred(bins: Floats, births: Ints, width: int, day: int):
 
 
 @njit(cache=True, nogil=True)
-def time_of_day(low_shape: Floats, load_shape: Floats, gain: float, j: int, day: int):
-    """What is usual at this time of day beyond load: median of seven days; NaN with under three.
+def usual_by_bin(low_shape: Floats, load_shape: Floats, gain: float, day: int):
+    """What is usual at each bin's time of day beyond load: median of the seven days before it; NaN
+    with under three.
 
     Bin j - day is centred with bins up to j - day / 2: the past of bin j.
     """
-    found, n = np.empty(_PROFILE_DAYS), 0
-    for k in range(1, _PROFILE_DAYS + 1):
-        i = j - k * day
-        if i < 0:
-            break
-        value = low_shape[i] - (gain * load_shape[i] if gain > 0.0 else 0.0)
-        if np.isfinite(value):
-            found[n] = value
-            n += 1
-    return np.median(found[:n]) if n >= _MIN_PROFILE_DAYS else np.nan
+    out = np.full(len(low_shape), np.nan)
+    found = np.empty(_PROFILE_DAYS)
+    for j in range(_MIN_PROFILE_DAYS * day, len(out)):
+        n = 0
+        for k in range(1, _PROFILE_DAYS + 1):
+            i = j - k * day
+            if i < 0:
+                break
+            value = low_shape[i] - (gain * load_shape[i] if gain > 0.0 else 0.0)
+            if np.isfinite(value):
+                found[n] = value
+                n += 1
+        if n >= _MIN_PROFILE_DAYS:
+            out[j] = np.median(found[:n])
+    return out

@@ -19,10 +19,13 @@ __all__ = [
     "interval",
     "lasting",
     "sen_slope",
+    "sooner",
     "spread_ratio",
     "step_ratio",
 ]
 
+Slope = tuple[float, float, float, float]
+"""A slope, its P10 and P90, and its standard errors from 0: what ``interval`` gives."""
 CAP = 10.0
 """No ratio says more than this."""
 Z80 = 1.2816
@@ -115,3 +118,18 @@ def hours_to(level: float, slope: float, season: Floats, top: float, bin_h: floa
             return k * bin_h
     straight = (top - level - season.max()) / slope
     return max(straight, len(season) * bin_h)
+
+
+@njit(cache=True, nogil=True)
+def sooner(hours: float, early: Slope, late: Slope, window_h: float):
+    """The same moment if growth keeps accelerating as it did between the halves of the window.
+
+    A gap that the present slope closes in T hours takes ln(1 + g T) / g when the slope grows by g
+    an hour. Halves that agree within their errors leave it at T; at most threefold counts, since a
+    leak that began in mid-window looks the same.
+    """
+    error = np.hypot(early[2] - early[0], late[2] - late[0])
+    if not late[0] - early[0] > error or not late[0] > 0.0 or not np.isfinite(hours):
+        return hours
+    rate = np.log(late[0] / max(early[0], late[0] / 3.0)) / (0.5 * window_h)
+    return np.log1p(rate * hours) / rate if rate > 0.0 else hours

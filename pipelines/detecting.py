@@ -40,9 +40,7 @@ def learn_detectors(
     signals = build_signals(panel, expected, catalog)
     forest = IsolationForest(settings.detect.isolation_forest).fit(signals)
     return {
-        "band": band.fit(
-            panel, expected, gates.directions, gates.minimum_deviation, **relative
-        ),
+        "band": band.fit(panel, expected, gates.directions, gates.minimum_deviation, **relative),
         "isolation_forest": forest,
     }
 

@@ -6,26 +6,24 @@ were anomalous in it are read in full.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from features.changes import CHANGE_METRICS, change_events
 from features.frames import INCIDENTS, LEAKS, SCORES, Contract
 from models.incidents import group_incidents
+from pipelines.adapters.store import Store
 from pipelines.continuity import continued
 from pipelines.errors import HistoryError
 from pipelines.run import Run, part_name
-from pipelines.staging import keep, tables_aside
+from pipelines.staging import aside, keep
 
 __all__ = ["told_incidents"]
 
-_NEEDED = tuple(
-    c for c in SCORES.schema.names if c not in {"severity", "model_version", "run_id"}
-)
+_NEEDED = tuple(c for c in SCORES.schema.names if c not in {"severity", "model_version", "run_id"})
 _OVER = 1.0
 
 
@@ -57,13 +55,9 @@ def _scores(run: Run, since: pd.Timestamp) -> tuple[pd.DataFrame, int]:
     parts = _earlier(run, SCORES, since)
     hot: set[str] = set()
 
-    def anomalous(table: pa.Table) -> pa.Table:
-        over = table.filter(pc.greater_equal(table["score"], _OVER))
-        hot.update(over["workload"].combine_chunks().unique().to_pylist())
-        return over[:0]
-
     for table in _tables(run, SCORES, parts, ("workload", "score")):
-        anomalous(table)
+        over = table["score"].to_numpy() >= _OVER
+        hot.update(table.filter(pa.array(over))["workload"].unique().to_pylist())
 
     def theirs(table: pa.Table) -> pa.Table:
         words = table["workload"].combine_chunks()
@@ -97,13 +91,15 @@ def _frame(
     return frame.drop_duplicates(list(contract.key), keep="last")
 
 
-def _tables(run: Run, contract: Contract, parts: Sequence[str], columns: Sequence[str]):
+def _tables(
+    run: Run, contract: Contract, parts: Sequence[str], columns: Sequence[str]
+) -> Iterator[pa.Table]:
     """Some columns of earlier parts, one after the other, and of what this run has written."""
     for part in parts:
-        yield run.store.read(contract, part=part).select(list(columns))
-    mine = tables_aside(run, "score", contract)
-    if mine is not None:
-        yield mine.select(list(columns))
+        yield run.store.read(contract, part=part, columns=columns)
+    own = Store(aside(run, "score"))
+    for part in own.parts(contract):
+        yield own.read(contract, part=part, columns=columns)
 
 
 def _earlier(run: Run, contract: Contract, since: pd.Timestamp) -> list[str]:

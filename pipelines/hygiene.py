@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # settings hold these knobs, and a run holds settings
 __all__ = ["AnomalousPoints", "Hygiene", "HygieneParams", "anomalous_points", "on_panel"]
 
 _OWN_DETECTOR = Band().name
+_READ = ("workload", "metric", "ts", "detector", "score")
 # odd, so that a product loses nothing: 2**64 over the golden ratio, its square, its cube (made odd)
 _ODD = np.array([0x9E3779B97F4A7C15, 0x61C8864680B583EB, 0x3C6EF372FE94F82B], dtype=np.uint64)
 
@@ -65,7 +66,6 @@ class AnomalousPoints:
     points: pd.DataFrame
     step: pd.Timedelta | None = None
     unread_parts: int = 0
-
 
     @classmethod
     def of(cls, parts: Sequence[pd.DataFrame], step: pd.Timedelta | None = None) -> AnomalousPoints:
@@ -124,7 +124,7 @@ def anomalous_points(run: Run, since: pd.Timestamp) -> AnomalousPoints:
     unread = 0
     for part in parts:
         try:
-            scores = _own(run.store.read(SCORES, part=part))
+            scores = _own(run.store.read(SCORES, part=part, columns=_READ))
         except StoreError:
             unread += 1
             continue

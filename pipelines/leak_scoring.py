@@ -11,12 +11,15 @@ from numpy.typing import NDArray
 from features.frames import LEAKS
 from features.metrics import Catalog
 from features.panel import Floats, Panel
-from models.memory_slope import LEAK_COLUMNS, MemorySlope, prefer_rss
+from models.memory_slope import LEAK_COLUMNS, MemorySlope, prefer_anonymous
 from pipelines.settings import Settings
 
 __all__ = ["find_leaks"]
 
-_USED = re.compile(r"(?P<what>\w+?)_(?:used|usage|rss|working_set)_(?P<unit>\w+)")
+_USED = re.compile(
+    r"(?:^|(?<=_))(?P<used>used|usage|anon|rss|working_set|open|active|current|in_use)(?=_|$)"
+)
+_BOUND = ("limit", "max", "maximum", "capacity", "total", "size")
 
 
 def find_leaks(
@@ -33,7 +36,7 @@ def find_leaks(
         nothing: pd.DataFrame = LEAKS.schema.empty_table().to_pandas()
         return nothing[list(LEAK_COLUMNS)], panel.keys[:0].assign(reason="")
     limits = _limits(panel, catalog)
-    resources = prefer_rss(panel.select(limits != ""))
+    resources = prefer_anonymous(panel.select(limits != ""))
     found = MemorySlope(settings.detect.memory_slope).detect(
         resources,
         limit=_beside(panel, resources, limits[_positions(resources, panel)]),
@@ -46,18 +49,30 @@ def find_leaks(
 
 
 def _limits(panel: Panel, catalog: Catalog) -> NDArray[np.str_]:
-    """For each series the metric that bounds it, or nothing where it is no bounded resource."""
+    """For each series the metric that bounds it, or nothing where it is no bounded resource.
+
+    What the catalog calls a resource is judged without its limit too; a name that it does not know
+    is a resource where the panel has a name that looks like its limit.
+    """
     there = set(panel.keys["metric"])
 
     def of(name: str) -> str:
-        metric = catalog[name]
-        if metric.limit is not None:
-            return metric.limit if metric.limit in there else ""
-        match = _USED.fullmatch(name)
-        guess = f"{match['what']}_limit_{match['unit']}" if match else ""
-        return guess if guess in there and not catalog.knows(name) else ""
+        if catalog.knows(name):
+            return catalog[name].limit or ""
+        return next((bound for bound in _bounds_of(name) if bound in there), "")
 
-    return np.array([of(str(m)) for m in panel.keys["metric"]], dtype=str)
+    bounds = {str(name): of(str(name)) for name in panel.keys["metric"].unique()}
+    return np.array([bounds[str(m)] for m in panel.keys["metric"]], dtype=str)
+
+
+def _bounds_of(name: str) -> list[str]:
+    """Names that the limit of an amount in use may have, e.g. for pool_used_bytes
+    pool_limit_bytes, pool_max_bytes and pool_used_bytes_limit."""
+    names = [f"{name}_{bound}" for bound in _BOUND[:-2]]  # a total may be a count of something
+    for match in _USED.finditer(name):
+        head, tail = name[: match.start("used")], name[match.end("used") :]
+        names += [f"{head}{bound}{tail}" for bound in _BOUND]
+    return names
 
 
 def _positions(part: Panel, whole: Panel) -> NDArray[np.intp]:

@@ -128,8 +128,12 @@ def _detectors(
     expected = champions.expected(old, forecasters(settings))
     usual = without_special_days(old, settings)
     before = earlier_regime(usual, deploys, settings.detect.regime_days)
-    lesson = usual.with_values(np.where(before, np.nan, usual.values)) if before.any() else usual
-    return learn_detectors(lesson, expected, catalog, settings)
+    if before.any():  # then nothing of the earlier regime may be what is expected of this one
+        usual = usual.with_values(np.where(before, np.nan, usual.values))
+        new: NDArray[np.bool_] = np.asarray(before.any(axis=1))
+        own = replace(champions, outlook=None)
+        expected[new] = own.expected(usual.select(new), forecasters(settings))
+    return learn_detectors(usual, expected, catalog, settings)
 
 
 def learn_newcomers(

@@ -39,7 +39,9 @@ def earlier_regime(panel: Panel, deploys: pd.DataFrame, days: float) -> NDArray[
     settled = old.groupby("workload")["ts"].max()
     settled = settled[settled == newest.reindex(settled.index)]
     spans = pd.DataFrame({"workload": settled.index, "end": settled.to_numpy()})
-    ends = pd.DatetimeIndex(spans["end"], tz="UTC") if len(spans) else pd.DatetimeIndex([], tz="UTC")
+    ends = (
+        pd.DatetimeIndex(spans["end"], tz="UTC") if len(spans) else pd.DatetimeIndex([], tz="UTC")
+    )
     return within(panel, spans.assign(start=panel.start, end=ends))
 
 

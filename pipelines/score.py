@@ -19,6 +19,7 @@ from features.panel import Panel
 from pipelines.accounting import silent_series
 from pipelines.clock import now
 from pipelines.errors import ConfigError, HistoryError
+from pipelines.gathered import gather, gathered
 from pipelines.grouping import told_incidents
 from pipelines.learning import Learned
 from pipelines.moments import parse_time
@@ -90,6 +91,7 @@ def score(
         for r in run.shards(since)
     ]
     with staged(run, "score"):
+        gather(run, [w.run for w in windows], since, "score")
         shards = run_shards(
             score_shard,
             windows,
@@ -130,7 +132,7 @@ def score_shard(window: _Window) -> _Done:
     run = window.run.open()
     start = parse_time(window.start, "start")
     until = parse_time(window.train_until, "--train-until") if window.train_until else None
-    panel = run.panel(_history(run, start, until), run.as_of)
+    panel = gathered(run, _history(run, start, until), "score")
     if not panel.n_series:
         return _Done()
     if until is not None:
@@ -144,7 +146,7 @@ def score_shard(window: _Window) -> _Done:
     scores = scored.scores.assign(**stamp, valid_until=valid_until)
     keep(run, "score", SCORES, scores.reindex(columns=SCORES.schema.names))
     keep(run, "score", LEAKS, scored.leaks.assign(**stamp))
-    unscored = accounted(scored, panel, start, run.catalog)
+    unscored = accounted(scored, panel, start, run.catalog, run.settings)
     skips = (unscored.assign(step="score"), scored.not_judged.assign(step="leaks"))
     keep(run, "score", SKIPS, pd.concat(skips).assign(**_stamp(run)))
     return _Done(
@@ -217,7 +219,7 @@ def _resume(run: Run) -> pd.Timestamp:
     day = run.as_of - pd.Timedelta(days=1)
     before = [p for p in run.store.parts(SCORES) if part_name(day) < p[:16] < part_name(run.as_of)]
     for part in reversed(before):
-        ts_ms = run.store.read(SCORES, part=part)["ts"].cast(pa.int64()).to_numpy()
+        ts_ms = run.store.read(SCORES, part=part, columns=("ts",))["ts"].cast(pa.int64()).to_numpy()
         if len(ts_ms):
             last = pd.Timestamp(int(ts_ms.max()) + 1, unit="ms", tz="UTC")
             again = last - pd.Timedelta(run.settings.source.reread_s, "s")

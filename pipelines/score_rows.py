@@ -20,8 +20,7 @@ from features.signals import build_signals
 from features.silences import Silence, silenced_rows
 from models.band import Band, reasons_text
 from models.base import WHOLE_WORKLOAD
-from models.isolation_forest import IsolationForest
-from models.metric_words import metric_words
+from models.isolation_forest import IsolationForest, contributions_text
 from pipelines.learning import Learned
 from pipelines.settings import Settings
 
@@ -42,9 +41,9 @@ def band_rows(
     said = detector.score(learned.detectors["band"], panel, expected)
     shown = ~np.isnan(said.score) & (panel.times >= start)
     flagged = shown & (said.score >= 1)
-    text = np.full(shown.shape, "", dtype=object)
-    text[flagged] = reasons_text(panel, said, flagged, settings.calendars)
     rows, cols = np.nonzero(shown)
+    text = np.full(len(rows), "", dtype=object)
+    text[flagged[rows, cols]] = reasons_text(panel, said, flagged, settings.calendars)
     columns = {
         "score": said.score,
         "expected": said.expected,
@@ -56,7 +55,7 @@ def band_rows(
         **{name: values[rows, cols] for name, values in columns.items()},
         value=panel.values[rows, cols],
         severity=_severity(said.score[rows, cols]),
-        reason=text[rows, cols],
+        reason=text,
     )
 
 
@@ -76,14 +75,12 @@ def forest_rows(
     shown = ~np.isnan(said.score) & (window.times >= start)
     rows, cols = np.nonzero(shown)
     keys = pd.DataFrame({"workload": signals.workloads, "metric": WHOLE_WORKLOAD}, dtype="str")
-    spoken = [*_signal_words(signals.names), ""]
-    names = np.array(spoken, dtype=object)[said.top[rows, cols]]
-    share = said.top_share[rows, cols]
-    words = [
-        f"unusual together, most of all {n} ({s:.0%})" if n else ""
-        for n, s in zip(names, share, strict=True)
-    ]
     score = said.score[rows, cols]
+    is_wanted = shown[said.score >= 1]  # the others are of the steps before ``start``
+    text = np.full(len(rows), "", dtype=object)
+    text[score >= 1] = contributions_text(
+        signals.names, said.tops[is_wanted], said.shares[is_wanted]
+    )
     return _rows(keys, window.times, rows, cols, detector.name).assign(
         score=score,
         expected=np.nan,
@@ -91,7 +88,7 @@ def forest_rows(
         upper=np.nan,
         value=said.raw[rows, cols],
         severity=_severity(score),
-        reason=np.array(words, dtype=object),
+        reason=text,
     )
 
 
@@ -109,16 +106,6 @@ def with_silences(scores: pd.DataFrame, silences: Sequence[Silence]) -> pd.DataF
     reason[quiet] = why[inside[quiet]] + reason[quiet]
     severity = np.where(quiet, SILENCED, scores["severity"].to_numpy(dtype=object))
     return scores.assign(severity=severity, reason=reason)
-
-
-def _signal_words(names: Sequence[str]) -> list[str]:
-    """``p99 latency`` for ``latency_p99_seconds:residual``; another kind of signal says which."""
-    parts = [name.partition(":") for name in names]
-    words = metric_words([metric for metric, _, _ in parts]).names.tolist()
-    return [
-        w if kind in ("", "residual") else f"{w} {kind}"
-        for w, (_, _, kind) in zip(words, parts, strict=True)
-    ]
 
 
 def _rows(

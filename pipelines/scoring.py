@@ -18,6 +18,7 @@ from features.civil import maintenance_mask
 from features.frames import LEAKS, SCORES
 from features.metrics import Catalog
 from features.panel import Panel
+from features.quality import judge
 from models.base import WHOLE_WORKLOAD
 from models.memory_slope import LEAK_COLUMNS
 from pipelines.accounting import NOT_WATCHED
@@ -69,13 +70,11 @@ class Scored:
         scores = _rows([p.scores for p in parts], nothing)
         return cls(scores, leaks, _last([p.refused for p in parts]), not_judged)
 
-
     @classmethod
     def refusing(cls, *refused: pd.DataFrame) -> Scored:
         """Nothing was scored, and why."""
         nothing: pd.DataFrame = SCORES.schema.empty_table().to_pandas()
         return cls(nothing, _no_leaks(), _last(refused), _last([]))
-
 
     def since(self, start: pd.Timestamp) -> Scored:
         """What is said of times from then on."""
@@ -129,17 +128,22 @@ def score_window(
     return Scored(scores, leaks, refused, not_judged)
 
 
-def accounted(scored: Scored, panel: Panel, start: pd.Timestamp, catalog: Catalog) -> pd.DataFrame:
+def accounted(
+    scored: Scored, panel: Panel, start: pd.Timestamp, catalog: Catalog, settings: Settings
+) -> pd.DataFrame:
     """The series that ought to be scored from ``start`` on and were not: ``workload, metric,
     reason``."""
     rows = scorable(panel, catalog)
     told = pd.MultiIndex.from_frame(scored.scores[_KEY].drop_duplicates())
     rows = rows[~pd.MultiIndex.from_frame(panel.keys.iloc[rows]).isin(told)]
-    keys = panel.keys.iloc[rows].reset_index(drop=True)
-    silent = np.isnan(panel.values[rows][:, panel.times >= start]).all(axis=1)
-    usual = np.where(silent, NOTHING_TO_SCORE, "too few points for a baseline")
-    found = keys.merge(scored.refused, on=_KEY, how="left")["reason"]
-    return keys.assign(reason=found.where(found.notna() & ~silent, usual).astype("str"))
+    missed = panel.select(rows)
+    now = judge(missed, settings.quality)["reason"]
+    before = missed.keys.merge(scored.refused, on=_KEY, how="left")["reason"]
+    reason = now.where(now != "", before.fillna("too few points for a baseline"))
+    silent: NDArray[np.bool_] = np.asarray(
+        np.isnan(missed.values[:, panel.times >= start]).all(axis=1)
+    )
+    return missed.keys.assign(reason=reason.mask(silent, NOTHING_TO_SCORE).astype("str"))
 
 
 def points_without_score(
@@ -148,7 +152,9 @@ def points_without_score(
     """How many samples' steps from ``start`` on nobody has judged."""
     rows = scorable(panel, catalog)
     measured = int((~np.isnan(panel.values[rows][:, panel.times >= start])).sum())
-    judged = int(scored.scores.loc[scored.scores["metric"] != WHOLE_WORKLOAD, "value"].notna().sum())
+    judged = int(
+        scored.scores.loc[scored.scores["metric"] != WHOLE_WORKLOAD, "value"].notna().sum()
+    )
     return Counter({"not scored: too young, or too little to learn from": measured - judged})
 
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from features.panel import Panel
 
@@ -58,7 +59,7 @@ def reaching_back(panel: Panel, anchor: pd.Timestamp, end: pd.Timestamp) -> Pane
 def compact(panel: Panel) -> Panel:
     """Without the series that were never measured and the steps before the first sample."""
     there = ~np.isnan(panel.values)
-    rows = there.any(axis=1)
+    rows: NDArray[np.bool_] = np.asarray(there.any(axis=1))
     first = int(there.any(axis=0).argmax()) if rows.any() else 0
     kept = panel if rows.all() else panel.select(rows)
     return kept.window(kept.start + first * kept.step) if first else kept

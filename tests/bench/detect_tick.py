@@ -104,7 +104,9 @@ def _day(size: int, day: int) -> pa.Table:
             "kind": label(zero, ["Deployment"]),
             "name": label(who, [f"w{i:05d}" for i in range(size)]),
             "metric": label(np.repeat(np.arange(len(LEVELS)), size * steps), list(LEVELS)),
-            "ts": pa.array(np.tile(stamp_ms, size * len(LEVELS))).cast(pa.timestamp("ms", tz="UTC")),
+            "ts": pa.array(np.tile(stamp_ms, size * len(LEVELS))).cast(
+                pa.timestamp("ms", tz="UTC")
+            ),
             "value": value.ravel(),
         }
     )

@@ -64,7 +64,7 @@ def quiet_weeks(cases: pd.DataFrame, step: pd.Timedelta, end: pd.Timestamp) -> f
     """Workload-weeks in which there was nothing to find."""
     until = np.where(cases["leaks"], START + cases["onset"] * step, end)
     weeks = (pd.DatetimeIndex(until) - (START + FIRST)) / pd.Timedelta(7, "D")
-    return float(np.clip(weeks, 0, None).sum())
+    return float(np.clip(np.asarray(weeks), 0, None).sum())
 
 
 def alarms(rows: pd.DataFrame, step: pd.Timedelta) -> pd.DataFrame:
@@ -93,11 +93,14 @@ def leak_table(fleet: Fleet, rows: pd.DataFrame) -> pd.DataFrame:
 
 def show(table: pd.DataFrame, by: pd.Series | str, title: str) -> None:
     """Leaks by kind or by duration."""
-    print(f"\n  {title:22s}{'leaks':>7s}{'caught':>8s}{'lead h':>8s}{'P10–P90':>9s}{'at first':>10s}")
+    print(
+        f"\n  {title:22s}{'leaks':>7s}{'caught':>8s}{'lead h':>8s}{'P10–P90':>9s}{'at first':>10s}"
+    )
     for name, rows in table.groupby(by, observed=True):
         print(
-            f"  {name!s:22s}{len(rows):7d}{rows['caught'].mean():8.2f}{rows['lead_h'].median():8.1f}"
-            f"{rows['mean'].mean():9.2f}{rows['first_inside'].mean():10.2f}"
+            f"  {name!s:22s}{len(rows):9d}{rows['caught'].mean():9.2f}"
+            f"{rows['lead_h'].median():9.1f}"
+            f"{rows['mean'].mean():9.2f}{rows['first_inside'].mean():9.2f}"
         )
 
 
@@ -148,8 +151,11 @@ def ageing(data: Path) -> Iterator[tuple[str, float, str]]:
         for (workload, metric), rows in raised.groupby(["workload", "metric"]):
             first, last = rows.iloc[0], rows.iloc[-1]
             left = " ".join(f"{last[f'time_to_limit_p{q}_s'] / 3600:.0f}" for q in (10, 50, 90))
-            print(f"  {workload} {metric}: raised {len(rows)} times from {first['issued_at']:%d %H:%M}"
-                  f" on, at last {left} h to the limit (P10 P50 P90)")  # fmt: skip
+            at = f"{first['issued_at']:%d %H:%M}"
+            print(
+                f"  {workload} {metric}: raised {len(rows)} times from {at} on, "
+                f"at last {left} h to the limit (P10 P50 P90)"
+            )
         yield f"leak_runs_found_{file.stem}", len(found) / len(names), "share"
 
 

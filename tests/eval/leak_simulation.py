@@ -24,8 +24,8 @@ PODS = 3
 CLEAN = (
     "steady", "weekly", "no_load", "warm_up", "slow_cache", "page_cache", "page_cache_beside",
     "sawtooth", "long_sawtooth", "step", "restarts", "deploys", "gaps", "load_growth",
-    "limit_missing", "limit_changed", "negative", "noisy", "wandering", "high_water", "disk_rotated",
-    "connections", "threads_by_load",
+    "limit_missing", "limit_changed", "negative", "noisy", "wandering", "high_water",
+    "disk_rotated", "connections", "threads_by_load",
 )  # fmt: skip
 LEAKS = (
     "linear", "by_requests", "exponential", "staircase", "after_deploy", "from_start", "sawtooth",
@@ -156,7 +156,9 @@ def _load(w: _World) -> np.ndarray:
         return np.exp(-0.5 * (away / width) ** 2)
 
     shape = rng.uniform(0.05, 0.5, (n, 1)) + hump(10) + second * hump(19)
-    weekend = np.where(w.p["weekly"][:, None] & (day % 7 >= 5)[None], rng.uniform(0.2, 0.8, (n, 1)), 1)
+    weekend = np.where(
+        w.p["weekly"][:, None] & (day % 7 >= 5)[None], rng.uniform(0.2, 0.8, (n, 1)), 1
+    )
     shape = np.where(w.p["flat"][:, None], 0.7, shape * weekend)
     shape *= np.exp(rng.normal(0, 0.05, (n, DAYS)))[:, day]
     slow = _remember(rng.normal(size=(n, w.n_steps)), 60 / w.step_min) * 0.05
@@ -201,7 +203,10 @@ def _lives(
     """Used shares of the limit by pod, (n, PODS, n_steps), who was killed when, and restarts."""
     n, p, rng = len(w.kind), {k: v[:, None] for k, v in w.p.items()}, w.rng
     step_h = w.step_min / 60
-    relative = load / np.maximum(np.quantile(load[:, : 14 * 1440 // w.step_min], 0.95, axis=1), 1e-9)[:, None]
+    relative = (
+        load
+        / np.maximum(np.quantile(load[:, : 14 * 1440 // w.step_min], 0.95, axis=1), 1e-9)[:, None]
+    )
     share = rng.uniform(0.85, 1.0, (n, PODS))
     share[:, 0] = 1.0  # a pod that is always among the fullest
     age = rng.uniform(24, 24 * 20, (n, PODS))
@@ -238,7 +243,9 @@ def _lives(
         garbage += p["garbage"] * (0.3 + now) * step_h / p["garbage_h"]
         on = w.leaks[:, None] & (i >= p["onset"])
         grow = np.where(kinds["by_requests"], rate * now / usual, rate)
-        grow = np.where(kinds["exponential"], (0.25 * free + leaked) * np.log(2) / doubling * step_h, grow)
+        grow = np.where(
+            kinds["exponential"], (0.25 * free + leaked) * np.log(2) / doubling * step_h, grow
+        )
         hour = i * step_h
         jumps = (hour % job_h[:, 0] < step_h)[:, None]
         grow = np.where(kinds["staircase"], rate * job_h / step_h * jumps, grow)
@@ -302,7 +309,11 @@ def _shown(
         x[i, rng.random(w.n_steps) < 0.003] = -1.0
     columns = {
         "rps": np.where((w.kind == "no_load")[:, None], np.nan, load),
-        "cpu": np.where((w.kind == "no_load")[:, None], np.nan, load * 0.004 * np.exp(rng.normal(0, 0.04, load.shape))),
+        "cpu": np.where(
+            (w.kind == "no_load")[:, None],
+            np.nan,
+            load * 0.004 * np.exp(rng.normal(0, 0.04, load.shape)),
+        ),
         "restarts": np.cumsum(crashes, axis=1),
         "deploys": START.timestamp() + last_deploy * w.step_min * 60.0,
     }
@@ -316,7 +327,12 @@ def _shown(
         metric, bound = METRICS.get(kind, ("memory_rss_bytes", "memory_limit_bytes"))
         only_working_set = kind in ("working_set", "page_cache")
         if metric == "memory_rss_bytes":
-            polluted = np.maximum(x[i], np.minimum(x[i] + cache[i], 0.97 * limit[i] if np.isfinite(limit[i, 0]) else np.inf))
+            polluted = np.maximum(
+                x[i],
+                np.minimum(
+                    x[i] + cache[i], 0.97 * limit[i] if np.isfinite(limit[i, 0]) else np.inf
+                ),
+            )
             add(i, "memory_working_set_bytes", polluted)
             metric = "memory_working_set_bytes" if only_working_set else metric
         if not only_working_set:
@@ -337,7 +353,7 @@ def _shown(
         np.array(values)[order],
     )
     begun = np.where(w.leaks, np.minimum(w.p["onset"], w.n_steps), -1)
-    born = np.array([_last(starts["deploy"][i] , killed[i]) for i in range(n)])
+    born = np.array([_last(starts["deploy"][i], killed[i]) for i in range(n)])
     cases = pd.DataFrame(
         {
             "workload": [f"w{i:05d}" for i in range(n)],

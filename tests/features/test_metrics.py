@@ -1,5 +1,7 @@
 from typing import Any, get_args
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,3 +52,36 @@ def test_a_known_name_keeps_its_meaning():
     assert catalog["error_ratio"] is errors
     assert catalog.knows("error_ratio")
     assert catalog.aggregates() == {"error_ratio": "max"}
+
+
+@given(st.lists(st.sampled_from(["error_ratio", "queue", "unknown"]), max_size=8), st.data())
+def test_what_is_impossible_is_what_lies_outside_a_metrics_own_range(names, data):
+    catalog = Catalog(
+        {
+            "error_ratio": Metric("error_ratio", minimum=0.0, maximum=1.0),
+            "queue": Metric("queue", minimum=0.0),
+        }
+    )
+    value = np.array(data.draw(st.lists(st.floats(), min_size=len(names), max_size=len(names))))
+    wrong = catalog.impossible(pd.Series(names, dtype="category"), value)
+    for name, v, said in zip(names, value, wrong, strict=True):
+        low, high = {"error_ratio": (0, 1), "queue": (0, np.inf)}.get(name, (-np.inf, np.inf))
+        assert said == (v < low or v > high)
+
+
+def test_gates_are_in_the_series_order_and_an_unknown_metric_has_none():
+    own = Metric("queue", direction="up", minimum_deviation=5, minimum_relative_deviation=0.0)
+    gates = Catalog({"queue": own}).gates(["other", "queue"])
+    assert gates.directions == ("both", "up")
+    assert gates.minimum_deviation.tolist() == [0.0, 5.0]
+    assert np.isnan(gates.minimum_relative[0])
+    assert gates.minimum_relative[1] == 0
+    nothing = Catalog({}).gates([])
+    assert nothing.minimum_deviation.dtype == nothing.minimum_relative.dtype == np.float64
+
+
+@pytest.mark.parametrize("key", ["minimum_deviation", "minimum_relative_deviation"])
+@pytest.mark.parametrize("value", [-1.0, float("nan"), float("inf")])
+def test_a_gate_that_means_nothing_is_refused_by_name(key: str, value: float):
+    with pytest.raises(ValueError, match=f"'queue': {key} must be a number from 0 on"):
+        Metric("queue", **{key: value})

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from features.metrics import Catalog, Metric
 from features.panel import Panel
-from features.signals import build_signals
+from features.signals import LOOK_BACK_STEPS, build_signals
 
 MONDAY = pd.Timestamp("2026-05-04", tz="UTC")
 STEP = pd.Timedelta("5min")
@@ -108,6 +108,33 @@ def test_a_row_does_not_know_what_follows(at: int, seed: int) -> None:
     two = build_signals(panel.with_values(other), other * 0.9, CATALOG)
     assert one.names == two.names
     np.testing.assert_array_equal(one.values[:, :at], two.values[:, :at])
+
+
+@settings(deadline=None, max_examples=25)
+@given(start=st.integers(1, 70), seed=st.integers(0, 99))
+def test_the_signals_of_a_window_are_the_window_of_the_signals(start: int, seed: int) -> None:
+    panel = cluster(100, seed)
+    gaps = np.random.default_rng(seed).random(panel.values.shape) < 0.5
+    gaps[:, 40:58] |= seed % 2 == 0
+    panel = panel.with_values(np.where(gaps, np.nan, panel.values))
+    expected = 0.9 * panel.values
+    whole = build_signals(panel, expected, CATALOG)
+    part = build_signals(panel.window(panel.times[start]), expected[:, start:], CATALOG)
+    column = [whole.names.index(name) for name in part.names]
+    np.testing.assert_array_equal(
+        part.values[:, LOOK_BACK_STEPS:], whole.values[:, start + LOOK_BACK_STEPS :, column]
+    )
+
+
+def test_what_a_counter_grew_over_a_long_hole_is_not_the_next_step_s() -> None:
+    counts = np.full(LOOK_BACK_STEPS + 4, np.nan)
+    counts[[1, LOOK_BACK_STEPS + 1]] = 1.0, 4.0
+    near = column(panel_of({("a", "restarts_total"): counts}), "restarts_total:increase")
+    assert near[LOOK_BACK_STEPS + 1] == 3.0
+    counts[[LOOK_BACK_STEPS + 1, LOOK_BACK_STEPS + 2, LOOK_BACK_STEPS + 3]] = np.nan, 4.0, 5.0
+    far = column(panel_of({("a", "restarts_total"): counts}), "restarts_total:increase")
+    assert np.isnan(far[LOOK_BACK_STEPS + 2])
+    assert far[LOOK_BACK_STEPS + 3] == 1.0
 
 
 @pytest.mark.parametrize("fill", [0.0, 7.0, 1e15, -1e15, np.nan])

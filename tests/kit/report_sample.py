@@ -178,6 +178,7 @@ def _leaks() -> pd.DataFrame:
             "time_to_limit_p50_s": left_h * 3600,
             "time_to_limit_p90_s": (left_h + 11) * 3600,
             "score": 2.6,
+            "note": "",
             "model_version": "3",
             "run_id": "r",
         }

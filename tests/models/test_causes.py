@@ -51,7 +51,7 @@ def test_the_true_cause_is_among_the_first_three(fault: Fault, least: float) -> 
         assert np.mean(found) >= least, (edges, found)
 
 
-def test_confidence_is_a_share_and_higher_where_it_is_right() -> None:
+def test_scores_are_shares_and_confidence_is_no_more_than_they() -> None:
     told = [ranked(c, edges=c.edges, limit=99) for s in SEEDS for c in (simulate(s, "latency"),)]
     for table in told:
         assert tuple(table.columns) == CAUSE_COLUMNS

@@ -6,9 +6,12 @@ import pytest
 from sklearn.ensemble import IsolationForest as Reference
 from sklearn.metrics import roc_auc_score
 
+from features.panel import Panel
 from features.signals import Signals
+from models.band import Band
 from models.base import Baselines
-from models.isolation_forest import IsolationForest, IsolationForestParams
+from models.forest_codes import LEAF
+from models.isolation_forest import TOP, IsolationForest, IsolationForestParams, contributions_text
 
 MONDAY = pd.Timestamp("2026-05-04", tz="UTC")
 STEP = pd.Timedelta("5min")
@@ -113,6 +116,86 @@ def test_the_signal_that_is_off_is_named() -> None:
     assert (scores.top[~flagged] == -1).all()
 
 
+def test_shares_say_how_much_of_the_oddness_each_of_three_signals_makes() -> None:
+    values = gauss(4, 2016, 6, 11)
+    forest = IsolationForest(IsolationForestParams(alerts_per_month=50))
+    baselines = forest.fit(signals_of(values))
+    later = gauss(4, 288, 6, 12)
+    later[:, 40:60, 4], later[:, 40:60, 1] = 40.0, 4.0
+    scores = forest.score(baselines, signals_of(later))
+    flagged = scores.score >= 1
+    assert flagged[:, 40:60].all()
+    assert scores.tops.shape == scores.shares.shape == (flagged.sum(), TOP)
+    assert (np.diff(scores.shares, axis=1) <= 0).all()
+    assert (scores.shares >= 0).all()
+    assert (scores.shares.sum(axis=1) <= 1 + 1e-5).all()
+    assert ((scores.tops >= 0) == (scores.shares > 0)).all()
+    np.testing.assert_array_equal(scores.top[flagged], scores.tops[:, 0])
+    planted = np.zeros(flagged.shape, dtype=bool)
+    planted[:, 40:60] = True
+    both = np.sort(scores.tops[planted[flagged]][:, :2], axis=1)
+    assert (both == [1, 4]).all(axis=1).mean() > 0.7  # a clean signal may be odd by chance
+
+
+def test_contributions_are_said_in_words() -> None:
+    names = ["cpu_per_request", "latency_p99_seconds:residual", "restarts_total:increase"]
+    tops, shares = np.array([[1, 0, 2], [2, -1, -1], [-1] * 3]), np.zeros((3, 3))
+    shares[:2] = [[0.45, 0.3, 0.004], [1.0, 0, 0]]
+    assert contributions_text(names, tops, shares) == [
+        "unusual together: p99 latency 45 %, cpu per request 30 %",
+        "unusual together: restarts increase 100 %",
+        "unusual together",
+    ]
+    assert contributions_text(names, tops[:0], shares[:0]) == []
+
+
+def test_a_signal_that_never_moved_is_left_to_the_band() -> None:
+    values = gauss(1, 2016, 3, 13)
+    values[:, :, 1] = 5.0
+    later = gauss(1, 288, 3, 14)
+    later[:, :, 1] = 5.0
+    moved = later.copy()
+    moved[:, 100:, 1] = 50.0
+    forest = IsolationForest()
+    baselines = forest.fit(signals_of(values))
+    one, two = (forest.score(baselines, signals_of(v)).raw for v in (later, moved))
+    np.testing.assert_array_equal(one, two)
+    keys = pd.DataFrame({"workload": ["a"], "metric": ["m"]}, dtype="str")
+    past = Panel(keys, MONDAY, STEP, values[:, :, 1])
+    band, flat = Band(), np.full((1, 2016), 5.0)
+    learned = band.fit(past, flat, ["both"])
+    whole = Panel(keys, MONDAY, STEP, np.concatenate([values[:, :, 1], moved[:, :, 1]], axis=1))
+    said = band.score(learned, whole, np.full(whole.values.shape, 5.0)).score[0, 2016:]
+    assert (said[:100] < 1).all()
+    assert (said[102:110] >= 1).all()
+
+
+@pytest.mark.parametrize(("rows", "gaps"), [(49, 1), (50, 1), (95, 1), (96, 1), (100, 2), (192, 2)])
+def test_few_rows_have_a_verdict_and_rows_with_gaps_between_them_an_answer(
+    rows: int, gaps: int
+) -> None:
+    values = np.full((1, 400, 2), np.nan)
+    values[:, :rows:gaps] = gauss(1, rows, 2, 15)[:, ::gaps]
+    params = IsolationForestParams(minimum_rows=50)
+    for forest in (IsolationForest(), IsolationForest(params)):
+        baselines = forest.fit(signals_of(values))
+        score = forest.score(baselines, signals_of(values)).score
+        word = baselines.meta["verdicts"][baselines.arrays["verdict"][0]]
+        enough = rows // gaps >= forest.params.minimum_rows
+        assert word == ("fitted" if enough else "too few rows")
+        assert np.isfinite(score[0, :rows:gaps]).all() == enough
+
+
+@pytest.mark.parametrize("subsample", [3, 4, 5, 9, 300])
+def test_any_size_of_trees_gives_scores_of_the_right_kind(subsample: int) -> None:
+    values = gauss(2, 600, 3, 16)
+    values[0, :6] = 20.0
+    forest = IsolationForest(IsolationForestParams(subsample=subsample))
+    raw = forest.score(forest.fit(signals_of(values)), signals_of(values)).raw
+    assert ((raw > 0) & (raw < 1)).all()
+    assert raw[0, :6].min() >= np.median(raw[0])
+
+
 def test_the_score_rises_with_the_raw_score(few) -> None:
     signals, baselines = few
     scores = IsolationForest().score(baselines, signals)
@@ -127,7 +210,7 @@ def test_no_tree_splits_on_a_constant_or_an_absent_signal() -> None:
     values[:, :, 1] = 1e15
     values[:, :, 2] = np.nan
     baselines = IsolationForest().fit(signals_of(values))
-    real = np.isfinite(baselines.arrays["threshold"])
+    real = baselines.arrays["threshold"] != LEAF
     assert set(baselines.arrays["feature"][real]) == {0, 3}
 
 
@@ -187,12 +270,25 @@ def test_baselines_are_plain_compact_arrays(few) -> None:
     _, baselines = few
     assert all(type(a) is np.ndarray and a.dtype != object for a in baselines.arrays.values())
     assert {len(a) for a in baselines.arrays.values()} == {6}
-    assert sum(a.nbytes for a in baselines.arrays.values()) / 6 < 300_000
+    assert sum(a.nbytes for a in baselines.arrays.values()) / 6 < 160_000
+
+
+def test_trees_of_an_earlier_release_are_refused(few) -> None:
+    signals, baselines = few
+    old = {**baselines.arrays, "threshold": baselines.arrays["threshold"].astype(np.float32)}
+    with pytest.raises(ValueError, match="foretide train"):
+        IsolationForest().score(replace(baselines, arrays=old), signals)
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("n_trees", 0), ("subsample", 1), ("alerts_per_month", 0), ("minimum_rows", 2)],
+    [
+        ("n_trees", 0),
+        ("n_trees", 10_001),
+        ("subsample", 1),
+        ("alerts_per_month", 0),
+        ("minimum_rows", 2),
+    ],
 )
 def test_knobs_that_mean_nothing_are_refused_by_name(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key):

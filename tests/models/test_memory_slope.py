@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.panel import Panel
-from models.memory_slope import LEAK_COLUMNS, MemorySlope, MemorySlopeParams, prefer_rss
+from models.memory_slope import LEAK_COLUMNS, MemorySlope, MemorySlopeParams, prefer_anonymous
 
 START = pd.Timestamp("2026-05-04", tz="UTC")
 STEP = pd.Timedelta(5, "min")
@@ -230,8 +230,10 @@ def test_no_series_is_too_odd(level, shape, limit):
         case "gaps":
             x[np.random.default_rng(0).random(N) < 0.6] = np.nan
     found = findings([Made(x, empty, empty, empty, limit)], HOURLY[::24])
-    numbers = found.leaks[list(LEAK_COLUMNS[3:])]
+    bounded = limit > 0
+    numbers = found.leaks[[c for c in LEAK_COLUMNS[3:12] if bounded or c != "limit"]]
     assert not numbers.isna().any(axis=None)
+    assert bounded or np.isinf(found.leaks["time_to_limit_p10_s"]).all()
     assert not (found.leaks["score"] >= 1).any()
     assert bool(len(found.leaks)) != (len(found.skipped) == 1)
     assert found.skipped["reason"].str.len().gt(0).all()
@@ -245,18 +247,85 @@ def test_a_leak_does_not_depend_on_the_unit():
     pd.testing.assert_frame_equal(one[columns], other[columns], rtol=1e-6)
 
 
-def test_working_set_is_left_out_where_there_is_rss():
-    keys = pd.DataFrame(
-        {
-            "workload": ["a", "a", "b"],
-            "metric": ["memory_rss_bytes", "memory_working_set_bytes", "memory_working_set_bytes"],
-        }
-    )
-    kept = prefer_rss(Panel(keys, START, STEP, np.zeros((3, 4))))
-    assert kept.keys.to_numpy().tolist() == [
-        ["a", "memory_rss_bytes"],
-        ["b", "memory_working_set_bytes"],
-    ]
+def test_the_purest_name_of_memory_that_has_samples_is_judged():
+    anon, rss, ws = "memory_anon_bytes", "memory_rss_bytes", "memory_working_set_bytes"
+    names = [("a", anon), ("a", rss), ("a", ws), ("b", rss), ("b", ws), ("c", ws), ("c", "disk")]
+    values = np.zeros((len(names), 4))
+    panel = Panel(pd.DataFrame(names, columns=["workload", "metric"]), START, STEP, values)
+    kept = prefer_anonymous(panel).keys.to_numpy().tolist()
+    assert kept == [["a", anon], ["b", rss], ["c", ws], ["c", "disk"]]
+    values[0] = values[3] = np.nan
+    kept = prefer_anonymous(panel).keys.to_numpy().tolist()
+    assert kept == [["a", rss], ["b", ws], ["c", ws], ["c", "disk"]]
+
+
+def alone(made: Made, metric: str, **beside: np.ndarray) -> pd.DataFrame:
+    """Rows of one series under another name, with something else beside it."""
+    panel = Panel(pd.DataFrame({"workload": ["w"], "metric": [metric]}), START, STEP, made.x[None])
+    usual = {"limit": np.full(N, made.limit), "load": made.load,
+             "restarts": made.restarts, "deploys": made.deploys}  # fmt: skip
+    given = {name: values[None] for name, values in {**usual, **beside}.items()}
+    return MemorySlope().detect(panel, issued=HOURLY, **given).leaks
+
+
+def test_a_working_set_says_that_it_holds_cache():
+    made = leaking(np.random.default_rng(5), 40)
+    pure, mixed = alone(made, "memory_rss_bytes"), alone(made, "memory_working_set_bytes")
+    assert set(pure["note"]) == {""}
+    assert mixed["note"].str.contains("page cache").all()
+    both = pure.merge(mixed, on="issued_at")
+    later = both["time_to_limit_p90_s_y"] - both["time_to_limit_p90_s_x"]
+    assert (later[np.isfinite(later)] >= 0).all()
+
+
+def test_without_a_limit_growth_is_found_and_no_time_is_told():
+    made = leaking(np.random.default_rng(5), 130)
+    rows = alone(made, "memory_rss_bytes", limit=np.full(N, np.nan))
+    assert (rows["score"] >= 1).any()
+    assert rows["limit"].isna().all()
+    assert np.isinf(rows["time_to_limit_p10_s"]).all()
+    assert rows["note"].str.contains("no limit known").all()
+
+
+def test_the_newest_limit_counts():
+    made = leaking(np.random.default_rng(5), 130)
+    raised = np.full(N, made.limit)
+    raised[made.onset + DAY :] *= 2
+    rows = alone(made, "memory_rss_bytes", limit=raised).set_index("issued_at")
+    changed = START + (made.onset + DAY) * STEP
+    assert (rows.loc[rows.index <= changed, "limit"] == made.limit).all()
+    assert (rows.loc[rows.index > changed, "limit"] == 2 * made.limit).all()
+
+
+def test_negative_amounts_count_as_missing():
+    made = leaking(np.random.default_rng(5), 40)
+    wrong = np.random.default_rng(0).random(N) < 0.01
+    missing, negative = (Made(made.x.copy(), made.load, made.restarts, made.deploys) for _ in "ab")
+    missing.x[wrong], negative.x[wrong] = np.nan, -1.0
+    pd.testing.assert_frame_equal(detect([missing]), detect([negative]))
+
+
+def test_more_past_than_the_context_changes_nothing():
+    rng = np.random.default_rng(3)
+    made = [leaking(rng, 30), clean(rng), harmless("restarts", rng), harmless("no_load", rng)]
+    cut = 14 * DAY + 12 - int(MemorySlope().context / STEP)
+    keys = pd.DataFrame({"workload": [f"w{i:04d}" for i in range(4)], "metric": "threads"})
+    short = Panel(keys, START + cut * STEP, STEP, np.array([m.x[cut:] for m in made]))
+    given = {"limit": np.full(short.values.shape, GIB)}
+    for name in ("load", "restarts", "deploys"):
+        given[name] = np.array([getattr(m, name)[cut:] for m in made])
+    rows = MemorySlope().detect(short, issued=HOURLY[1:], **given).leaks
+    numbers = list(LEAK_COLUMNS[2:12])
+    whole = detect(made, HOURLY[1:])
+    pd.testing.assert_frame_equal(rows[numbers], whole[numbers])
+
+
+def test_a_restart_of_another_pod_hides_no_leak():
+    made = leaking(np.random.default_rng(5), 40)
+    others = made.restarts + np.arange(N) // 20  # one every 100 minutes, and nothing is given back
+    busy = alone(made, "memory_rss_bytes", restarts=others)
+    found = busy[busy["issued_at"] < START + made.killed * STEP]
+    assert lead_h(found, made) >= 18
 
 
 @pytest.mark.parametrize(

@@ -482,7 +482,7 @@ def test_what_is_dirty_in_an_answer_is_counted_and_named(
 def dirty(tmp_path: Path) -> tuple[str, str]:
     """A clean file, and the same shuffled, with NaN, Inf and older duplicates in it."""
     clean = series(10)
-    old = clean.iloc[:40].assign(value=-1.0)
+    old = clean.iloc[:40].assign(value=0.5)
     bad = clean.iloc[100:130].assign(value=[np.nan, np.inf, -np.inf] * 10)
     bad["ts"] += pd.Timedelta("1min")
     shuffled = pd.concat([old, bad, clean.sample(frac=1, random_state=3)])

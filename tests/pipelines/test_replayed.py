@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import yaml
 
+from features.frames import CONTRACTS, SCORES
 from features.panel import Panel
 from pipelines.adapters.store import Store
 from pipelines.catalogs import open_catalog
-from pipelines.cli import _run_cli
 from pipelines.replayed import replayed
 from pipelines.score import score
 from pipelines.scoring import Scored, accounted
@@ -43,7 +43,7 @@ def series(seed: int, level: float, days: float = DAYS, noise: float = 0.05) -> 
 
 
 def cluster() -> dict[tuple[str, str], np.ndarray]:
-    """Two workloads for ten days and a half and what happens to them; a third that comes on day ten."""
+    """Two workloads for ten days and a half, what happens to them; a third comes on day ten."""
     n = round(DAYS * 96)
     out: dict[tuple[str, str], np.ndarray] = {}
     for i, name in enumerate(("one", "two")):
@@ -86,7 +86,7 @@ def ran(values: dict[tuple[str, str], np.ndarray], settings: Settings | None = N
 
 
 def skips_of(found: Scored, values: dict[tuple[str, str], np.ndarray]) -> dict[str, str]:
-    frame = accounted(found, panel_of(values), UNTIL, open_catalog("prometheus"))
+    frame = accounted(found, panel_of(values), UNTIL, open_catalog("prometheus"), Settings())
     names = frame["workload"].str.rsplit("/", n=1).str[-1] + " " + frame["metric"]
     return dict(zip(names, frame["reason"], strict=True))
 
@@ -124,8 +124,6 @@ def live(tmp_path: Path, config: str, values: dict[tuple[str, str], np.ndarray])
 
 
 def table(store: Store, name: str, key: list[str], drop: list[str]) -> pd.DataFrame:
-    from features.frames import CONTRACTS
-
     frame = store.read(CONTRACTS[name]).to_pandas().drop_duplicates(key, keep="last")
     words = {c: "str" for c in frame.columns if isinstance(frame.dtypes[c], pd.CategoricalDtype)}
     frame = frame.astype(words).drop(columns=drop)
@@ -159,3 +157,183 @@ def test_a_replay_says_what_live_runs_would_have_said(tmp_path: Path) -> None:
     ]
     pd.testing.assert_frame_equal(*told, rtol=1e-9, atol=1e-9)
     assert len(told[0]) > 1
+
+
+# ---- time runs one way
+
+
+def test_no_score_sees_its_future() -> None:
+    values = cluster()
+    cut = 9 * 96 + 37
+    other = {k: v.copy() for k, v in values.items()}
+    rng = np.random.default_rng(5)
+    for v in other.values():
+        v[cut:] = np.where(rng.random(len(v) - cut) < 0.1, np.nan, v[cut:] * 7 + 1)
+    last = START + cut * STEP
+    found = [ran(v) for v in (values, other)]
+    keys = ["workload", "metric", "ts", "detector"]
+    scores = [f.scores[f.scores["ts"] < last].sort_values(keys, ignore_index=True) for f in found]
+    assert len(scores[0])
+    pd.testing.assert_frame_equal(*scores)
+    leaks = [f.leaks[f.leaks["issued_at"] <= last].reset_index(drop=True) for f in found]
+    pd.testing.assert_frame_equal(*leaks)
+
+
+def test_what_was_flagged_is_not_learned_and_without_refits_nothing_is() -> None:
+    """Half a day of trouble that would be in the next day's lesson."""
+    values = {k: v for k, v in cluster().items() if k[0] == "one" and "restarts" not in k[1]}
+    values["one", "latency_p99_seconds"][9 * 96 + 20 : 9 * 96 + 60] *= 6
+    for refit, clean in ((24, True), (24, False), (0, True)):
+        known = Settings(**LIGHT, detect={"refit_every_h": refit}, hygiene={"enabled": clean})
+        rows = of(ran(values, known), "one", "latency_p99_seconds")
+        second = rows[rows["ts"] >= UNTIL + pd.Timedelta(days=1)]
+        width = float((second["upper"] - second["expected"]).median())
+        if refit and clean:
+            learned = width
+        elif refit:
+            assert width > 1.05 * learned
+        else:
+            assert len(second) == len(rows) - 96
+
+
+# ---- who is young
+
+
+def test_a_newcomer_is_scored_from_its_sixth_hour_on_and_before_that_says_why() -> None:
+    values = cluster()
+    found = ran(values)
+    rows = of(found, "three", "requests_per_second")
+    born = UNTIL + 40 * STEP  # 10:00
+    assert rows["ts"].min() == born.ceil("6h") + pd.Timedelta(hours=6)  # 18:00, on the clock
+    early = {k: v[: 9 * 96 + 48] for k, v in values.items()}
+    skipped = skips_of(ran(early), early)
+    assert skipped["three requests_per_second"] == "history 2.0 h, needs 6 h"
+
+
+def test_fifteen_hours_are_enough_to_learn_from() -> None:
+    values = {("one", "requests_per_second"): series(1, 100.0)}
+    values["one", "requests_per_second"][: 9 * 96 - 60] = np.nan
+    found = ran(values)
+    rows = of(found, "one", "requests_per_second")
+    assert rows["ts"].min() == UNTIL
+    assert len(rows) == 144
+    assert (rows["score"] >= 1).mean() < 0.1
+
+
+# ---- what became of a workload
+
+
+def test_what_vanishes_is_missed_and_then_it_has_ended() -> None:
+    values = cluster()
+    at = 9 * 96 + 8
+    for (name, _), v in values.items():
+        if name == "two":
+            v[at:] = np.nan
+    rows = of(ran(values), "two", "requests_per_second")
+    gone = rows[rows["value"].isna()]
+    assert (gone["score"] >= 1).all()
+    assert gone["ts"].min() < START + (at + 6) * STEP
+    assert gone["ts"].max() < START + at * STEP + pd.Timedelta(hours=24)
+
+
+def deployed(after_days: float) -> dict[tuple[str, str], np.ndarray]:
+    """A deploy that triples latency; scored from day nine on."""
+    values = {("one", "latency_p99_seconds"): series(3, 0.2)}
+    n = len(values["one", "latency_p99_seconds"])
+    at = round((9 - after_days) * 96)
+    values["one", "latency_p99_seconds"][at:] *= 3
+    values["one", "deploy_timestamp_seconds"] = np.where(np.arange(n) < at, 1e9, 2e9)
+    return values
+
+
+def test_a_deploy_begins_a_new_regime_once_there_is_enough_of_it() -> None:
+    widths = []
+    for days in (0.5, 3.5):
+        rows = of(ran(deployed(days)), "one", "latency_p99_seconds")
+        day = rows[rows["ts"] < UNTIL + pd.Timedelta(days=1)]
+        widths.append(float((day["upper"] - day["expected"]).median()))
+    plain = deployed(3.5)
+    del plain["one", "deploy_timestamp_seconds"]
+    rows = of(ran(plain), "one", "latency_p99_seconds")
+    day = rows[rows["ts"] < UNTIL + pd.Timedelta(days=1)]
+    assert widths[1] < float((day["upper"] - day["expected"]).median())
+
+
+# ---- bad input, on the whole way
+
+
+def spoiled(kind: str) -> pd.DataFrame:
+    values = cluster()
+    at = 9 * 96
+    match kind:
+        case "renamed":
+            new = values["one", "requests_per_second"].copy()
+            new[: at + 30] = np.nan
+            values["one", "requests_per_second"][at + 30 :] = np.nan
+            values["one", "http_requests_per_second"] = new
+        case "limit missing":
+            del values["one", "memory_limit_bytes"]
+        case "limit changed":
+            values["two", "memory_limit_bytes"][at + 30 :] = 5e8
+        case "negative":
+            values["one", "memory_rss_bytes"][at + 5] = -1e9
+        case "counter reset":
+            values["one", "restarts_total"] = np.arange(len(values["one", "restarts_total"])) % 50.0
+        case "constant, then moving":
+            values["one", "requests_per_second"][: at + 20] = 5.0
+        case "huge":
+            values["one", "latency_p99_seconds"][at + 5] = 1e300
+        case _:
+            pass
+    frame = samples_of(values)
+    match kind:
+        case "unsorted twice":
+            frame = pd.concat([frame, frame.assign(value=frame["value"] * 2)])
+            frame = frame.sample(frac=1.0, random_state=1)
+        case "future":
+            late = frame.tail(1).assign(ts=END + pd.Timedelta(days=400))
+            frame = pd.concat([frame, late])
+        case _:
+            pass
+    return frame
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "renamed", "limit missing", "limit changed", "negative", "counter reset",
+        "constant, then moving", "huge", "unsorted twice", "future",
+    ],
+)  # fmt: skip
+def test_whatever_comes_in_is_scored_or_skipped_with_a_reason(tmp_path: Path, kind: str) -> None:
+    frame = spoiled(kind)
+    frame.to_parquet(tmp_path / "samples.parquet")
+    config, _ = settings_of(tmp_path)
+    outcome = score.fn(
+        config=config,
+        inputs=[str(tmp_path / "samples.parquet")],
+        out=str(tmp_path / "out"),
+        train_until=UNTIL.isoformat(),
+        as_of=END.isoformat(),
+    )
+    catalog = open_catalog("prometheus")
+    keys = frame[["name", "metric"]].drop_duplicates()
+    n = sum(catalog[m].role not in ("limit", "state") for m in keys["metric"])
+    assert outcome["done"] + sum(outcome["skipped"].values()) == n
+    assert outcome["done"] >= n - 1
+    assert not outcome["failed"]
+    scores = Store(tmp_path / "out").read(SCORES)["score"].to_numpy()
+    assert np.isfinite(scores).all()
+
+
+def test_pods_that_are_all_new_every_day_leave_their_workload_scored() -> None:
+    """Identity is the workload's: what churns below it shows as a restart counter that falls."""
+    values = {("one", "requests_per_second"): series(1, 100.0)}
+    n = len(values["one", "requests_per_second"])
+    values["one", "restarts_total"] = np.arange(n) % 96 * 1.0
+    values["one", "memory_rss_bytes"] = 2e8 + 1e6 * (np.arange(n) % 96)
+    values["one", "memory_limit_bytes"] = np.full(n, 1e9)
+    found = ran(values)
+    told = found.scores[found.scores["detector"] == "band"].groupby("metric").size()
+    assert (told >= 0.99 * 144).all()
+    assert {"requests_per_second", "memory_rss_bytes"} <= set(told.index)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -58,10 +60,19 @@ def part_names(objects: Objects, contract: Contract) -> list[str]:
     return sorted(part for part in parts if _PART.fullmatch(part))
 
 
-def load_part(objects: Objects, file: str, contract: Contract) -> pa.Table | None:
-    """A part's rows; nothing where it went away."""
+def load_part(
+    objects: Objects, file: str, contract: Contract, columns: Sequence[str] | None = None
+) -> pa.Table | None:
+    """A part's rows, or some columns of them; nothing where it went away."""
+    if columns is not None:
+        schema = pa.schema([contract.schema.field(c) for c in columns])
+        key = tuple(c for c in contract.key if c in columns)
+        contract = replace(contract, schema=schema, key=key, added=())
     with opened(objects, file) as opened_file:
-        return None if opened_file is None else require(opened_file.read(), contract)
+        if opened_file is None:
+            return None
+        names = None if columns is None else list(columns)
+        return require(opened_file.read(columns=names), contract)
 
 
 def save_part(objects: Objects, file: str, table: pa.Table) -> None:

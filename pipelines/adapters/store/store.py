@@ -188,9 +188,10 @@ class Store:
         return self._objects.where(file)
 
     def read(
-        self, contract: Contract, part: str | None = None, *, latest: bool = False
-    ) -> pa.Table:
-        """One part, the last part, or all parts in order.
+        self, contract: Contract, part: str | None = None, *, latest: bool = False,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:  # fmt: skip
+        """One part, the last part, or all parts in order; of them some columns, or all.
 
         Raises
         ------
@@ -204,11 +205,12 @@ class Store:
         if part is not None:
             chosen = [p for p in there if p == part]
         files = [part_file(contract, p) for p in chosen]
-        tables = each(self._objects, lambda file: load_part(self._objects, file, contract), files)
+        objects = self._objects
+        tables = each(objects, lambda file: load_part(objects, file, contract, columns), files)
         found = [table for table in tables if table is not None]
         if not found:
             raise nothing_there(self.root, contract, part)
-        return _joined(found, contract)
+        return found[0] if len(found) == 1 else _joined(found, contract)
 
     def adopt(self, contract: Contract, aside: Store, *, replacing: Iterable[str]) -> list[str]:
         """Move all parts of a table here from a local store; gives their paths or addresses.
