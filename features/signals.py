@@ -41,6 +41,8 @@ _RATIOS = (
     ("cpu_per_request", "cpu_usage_cores", "requests_per_second"),
     ("requests_per_replica", "requests_per_second", "replicas"),
 )
+_RATIO_SIGNS = {"cpu_per_request": 1, "requests_per_replica": 0}
+_SIGNS = {"up": 1, "down": -1, "both": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class Signals:
         The grid, as in ``Panel``.
     values : float64, (n_workloads, n_steps, n_signals)
         NaN where nothing is known; all NaN in the column of a signal that the workload lacks.
+    signs : tuple, (n_signals,)
+        The side on which a signal is trouble: 1 above, -1 below, 0 both. Empty: both, for all.
     """
 
     workloads: list[str]
@@ -64,6 +68,7 @@ class Signals:
     start: pd.Timestamp
     step: pd.Timedelta
     values: Floats
+    signs: tuple[int, ...] = ()
 
 
 def build_signals(panel: Panel, expected: Floats, catalog: Catalog) -> Signals:
@@ -83,7 +88,16 @@ def build_signals(panel: Panel, expected: Floats, catalog: Catalog) -> Signals:
     values = np.empty((len(workloads), panel.n_steps, len(names)))
     for position, name in enumerate(names):
         values[:, :, position] = columns[name]
-    return Signals(workloads, names, panel.start, panel.step, values)
+    signs = tuple(_sign(name, catalog) for name in names)
+    return Signals(workloads, names, panel.start, panel.step, values, signs)
+
+
+def _sign(name: str, catalog: Catalog) -> int:
+    """Residuals are trouble on their metric's side; growth and what is used up above."""
+    metric, _, kind = name.partition(":")
+    if not kind:
+        return _RATIO_SIGNS[name]
+    return _SIGNS[catalog[metric].direction] if kind == "residual" else 1
 
 
 def _columns(

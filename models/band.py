@@ -167,7 +167,7 @@ class Band:
         width[np.isnan(learned["threshold"])] = np.nan
         used = learned_levels(values, centre, width, steps[1])
         own = scale * np.fmax(used[1] / width, 1.0)
-        ratio, level, span = sudden_scores(
+        ratio, level, line, span = sudden_scores(
             (values - used[0]) / own, used[2], learned["sudden"], least / own, relative / own,
             *self._windows(panel.step),
         )  # fmt: skip
@@ -178,8 +178,10 @@ class Band:
             p.own_score,
         )  # fmt: skip
         centre, half, _ = used
-        near = np.fmax(learned["sudden"][:, :1] * scale, np.fmax(least, relative))
-        lower, upper = _edges(centre, half, level * own, near)
+        near = np.fmax(learned["sudden"][:, :1] * own, np.fmax(least, relative))
+        lasting = (reason == Reason.LASTING_ABOVE) | (reason == Reason.LASTING_BELOW)
+        np.multiply(line, own, out=near, where=lasting)
+        lower, upper = _edges(centre, half, level * own, near, lasting)
         lower[(direction == 1)[:, None] & ~np.isnan(lower)] = -np.inf
         upper[(direction == -1)[:, None] & ~np.isnan(upper)] = np.inf
         return BandScores(score, lower, upper, centre, reason, (values - centre) / scale)
@@ -245,11 +247,13 @@ def _medians(values: Floats) -> Floats:
     return np.where(np.isnan(level), 0.0, level)
 
 
-def _edges(centre: Floats, half: Floats, level: Floats, near: Floats) -> tuple[Floats, Floats]:
+def _edges(
+    centre: Floats, half: Floats, level: Floats, near: Floats, lasting: NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
     """Where a point scores 1: in the band and near the last hours' level, if that is in the band
-    itself."""
+    itself. Of what lasts, where the mean would."""
     lower, upper = centre - half, centre + half
-    inside = np.abs(level) < half  # False where the level is unknown
+    inside = (np.abs(level) < half) | lasting  # False where the level is unknown
     np.fmax(lower, centre + level - near, out=lower, where=inside)
     np.fmin(upper, centre + level + near, out=upper, where=inside)
     return lower, upper

@@ -106,7 +106,7 @@ def sudden_scores(
     relative: Floats,
     spans: Ints,
     window: int,
-) -> tuple[Floats, Floats, NDArray[np.int8]]:
+) -> tuple[Floats, Floats, Floats, NDArray[np.int8]]:
     """How far every step is along the way to its alert line.
 
     Parameters
@@ -129,13 +129,15 @@ def sudden_scores(
         longer beyond it: what is over is over.
     level : (n_series, n_steps)
         Median of the residuals of the last hours, NaN where unknown.
+    line : (n_series, n_steps)
+        The departure, of the ratio's mean, that is 1; NaN where nothing can be said.
     span : int8, (n_series, n_steps)
         Position in ``spans`` of the ratio's mean.
     """
     n = z.shape[1]
     start = np.zeros(n, dtype=np.int64)
     ratio, level = np.zeros(z.shape), np.empty(z.shape)
-    which = np.zeros(z.shape, dtype=np.int8)
+    lines, which = np.full(z.shape, np.nan), np.zeros(z.shape, dtype=np.int8)
     departed, mean, recent = np.empty(n), np.empty(n), np.empty(n)
     ordered = np.empty(window)
     for i in range(len(z)):
@@ -156,9 +158,9 @@ def sudden_scores(
                 still = recent[t] * np.sign(now) >= line
                 if not still and abs(now) >= 1.0:
                     now = np.sign(now) * 0.99
-                if abs(now) > abs(ratio[i, t]):
-                    ratio[i, t], which[i, t] = now, k
-    return ratio, level, which
+                if abs(now) > abs(ratio[i, t]) or k == 0:
+                    ratio[i, t], lines[i, t], which[i, t] = now, line, k
+    return ratio, level, lines, which
 
 
 @njit(cache=True, nogil=True)

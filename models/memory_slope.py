@@ -70,12 +70,14 @@ class MemorySlopeParams:
     """Alert line of the trend test, in standard deviations."""
     confirm_h: float = 0.5
     """A leak must have been one for this long already."""
-    patience: float = 0.05
+    patience: float = 0.1
     """And for this share of the time that is left: what is far away can be looked at again."""
     confirm_at_most_h: float = 6.0
     """No leak has to be confirmed for longer."""
     cached_metrics: tuple[str, ...] = _MEMORY[2:]
     """Metrics that hold page cache: any sign that growth dies out counts in full against a leak."""
+    cache_warmup_h: float = 12.0
+    """Left out at the start of each of their lifetimes: page cache fills for hours."""
     cache_share: float = 0.3
     """So much of them may be page cache, given back before anything is killed: a later P90."""
 
@@ -94,7 +96,7 @@ class MemorySlopeParams:
             raise ValueError(f"points must be at least 12, got {self.points}")
 
 
-_MAY_BE_ZERO = ("warmup_h", "model_error", "patience", "cache_share")
+_MAY_BE_ZERO = ("warmup_h", "cache_warmup_h", "model_error", "patience", "cache_share")
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,7 @@ class MemorySlope:
         width = max(round(p.aggregate_s / 3600 / step_h), 1)
         steps = Steps(
             warm=round(p.warmup_h / step_h),
+            warm_cached=round(max(p.warmup_h, p.cache_warmup_h) / step_h),
             least=max(round(p.minimum_h / step_h), 12),
             blind=round(p.blind_h / step_h),
             stale=max(round(p.stale_h / step_h), 3),

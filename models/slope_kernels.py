@@ -36,12 +36,11 @@ OUTPUTS = ("slope_per_h", "slope_per_h_lower", "slope_per_h_upper", "value",
 _SCORE = OUTPUTS.index("score")
 _P50 = OUTPUTS.index("time_to_limit_p50_h")
 _STEP = 0.75  # a step has a parameter more than a line: so much smaller must be its error (BIC)
-_STEADY = 0.4  # far from the limit the second half must grow by so much of the first
+_STEADY = 0.5  # far from the limit the second half must grow by so much of the first
 _PASSES = 0.4  # least share of an even growth that the middle of the window must have
 _NEW_HIGH = 0.3  # share of the growth by which it must pass what was before
-_FALLS = 1.5  # growth over the falls that were usual before
+_FALLS = 2.0  # growth over the falls that were usual before
 _HEALTHY = 0.85  # of the limit: a lifetime that came closer may have died of the same leak
-_HEALTHY_CACHED = 0.93  # page cache fills more of it without harm
 Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 Given = tuple[Floats, Floats, Floats, Floats, Floats]
@@ -56,6 +55,7 @@ class Steps(NamedTuple):
     """Durations in steps; lag and day in coarse bins of ``width`` steps."""
 
     warm: int
+    warm_cached: int
     least: int
     blind: int
     stale: int
@@ -176,7 +176,7 @@ def _judge(
     p50 = max(hours_to(level, slope, season, limit - 0.5 * usual, coarse_h), p10)
     spare = knobs.cache_share * value if cached else 0.0
     p90 = max(hours_to(level - away, lower, season, limit + spare, coarse_h), p50)
-    gap = limit - level - usual - season.max()
+    gap = limit + spare - level - usual - season.max()
     caution = 1.0 if cached else knobs.caution
     score = _score(window, past, fit, early, late, caution, bin_h, value, gap, steps, knobs)
     return slope, lower, upper, p10, p50, p90, score
@@ -214,7 +214,8 @@ def _best(
         explained = np.isfinite(known_gain) or window[4] or cut >= steps.blind
         if len(window[0]) >= max(12, (2 * n) // 3) and explained:
             season = seasons[1] if window[4] else seasons[0]
-            healthy = _HEALTHY_CACHED * limit if cached else _HEALTHY * limit - season.max()
+            # page cache may have filled all of it without harm
+            healthy = np.inf if cached else _HEALTHY * limit - season.max()
             start = (end - cut) // width
             past = (low, mean_load, gain, births, begin // width + 1, start, healthy)
             ahead, bin_h = busier(mean_load, start, day), cut * knobs.step_h / n
@@ -247,7 +248,8 @@ def _judge_moment(
         return
     top = newest if newest > 0.0 else np.inf
     births = np.zeros(len(x), np.int64)
-    begin = last_birth(x, limit, restarts, deploys, steps.warm, births) + steps.warm
+    begin = last_birth(x, limit, restarts, deploys, steps.warm, births)
+    begin += steps.warm_cached if cached else steps.warm
     part = (x, limit, load, restarts, deploys)
     best = _best(part, births, begin, value, top, cached, spans, steps, knobs)
     if best[6] >= 0.0:

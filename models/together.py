@@ -25,6 +25,7 @@ from features.panel import Floats
 from features.signals import Signals
 from models.base import Baselines
 from models.selection import lower_medians
+from models.signal_words import signal_words
 from models.tail import tail_thresholds
 from models.together_kernels import (
     Learned,
@@ -34,6 +35,7 @@ from models.together_kernels import (
     signal_scales,
     smooth,
 )
+from models.together_params import TogetherParams
 
 __all__ = ["TOP", "Together", "TogetherParams", "TogetherScores", "together_text"]
 
@@ -47,45 +49,7 @@ _TINY = 1e-9
 _REACH = 0.9
 _NO_FACTOR = np.zeros((0, 0), dtype=np.float32)
 _SPANS = 4.0  # spans that the smoothing looks back; 0.03 % of the weight is beyond
-
-
-@dataclass(frozen=True, slots=True)
-class TogetherParams:
-    """Knobs of the joint score.
-
-    ``smoothing_min``, ``shrinkage`` and ``clip`` were chosen in the middle of where simulated
-    servers (daily load, correlated metrics of several kinds, five kinds of faults) are
-    indifferent: 30–60 min, 0.05–0.2, 8–15.
-    """
-
-    smoothing_min: float = 30.0
-    """Span of the exponential mean, minutes; a step or less: no smoothing."""
-    shrinkage: float = 0.1
-    """Share by which correlations are drawn towards none."""
-    clip: float = 8.0
-    """Scales that one signal may be off at most."""
-    alerts_per_month: float = 1.0
-    """Events a clean workload may cause a month."""
-    persistence_steps: int = 2
-    """Steps in a row with a score from 1 on that make an event."""
-    minimum_rows: int = 96
-    """Training rows without which a workload, or a signal, is not judged."""
-    minimum_signals: int = 3
-    """Signals that vary without which a workload is not judged."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that mean nothing."""
-        if not 0 <= self.smoothing_min < np.inf:
-            raise ValueError(f"smoothing_min must be finite and ≥ 0, got {self.smoothing_min!r}")
-        if not 0 < self.shrinkage <= 1:
-            raise ValueError(f"shrinkage must be in (0, 1], got {self.shrinkage!r}")
-        if not 1 <= self.clip <= 1e6:
-            raise ValueError(f"clip must be between 1 and 1e6, got {self.clip!r}")
-        if not self.alerts_per_month > 0:
-            raise ValueError(f"alerts_per_month must be above 0, got {self.alerts_per_month!r}")
-        for key, least in (("persistence_steps", 1), ("minimum_rows", 50), ("minimum_signals", 1)):
-            if getattr(self, key) < least:
-                raise ValueError(f"{key} must be at least {least}, got {getattr(self, key)!r}")
+_MOST, _CALM = 0.5, 0.99
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +60,10 @@ class TogetherScores:
     ----------
     score : float64, (n_workloads, n_steps)
         On the scale of ``models/base.py``: 0 up to the training median of ``raw``, 1 at the
-        threshold, linear in ``raw``. NaN where nothing was measured or learned.
+        threshold, linear in ``raw``; just below 1 where it is mostly one signal that is off to its
+        good side. NaN where nothing was measured or learned.
     raw : float64, (n_workloads, n_steps)
-        Smoothed squared distance.
+        Root of the smoothed squared distance.
     points : int64, (n_points, 2)
         Workload and step of the flagged points, those with a score of 1 or more, in order.
     top : int16, (n_points, 3)
@@ -161,12 +126,12 @@ class Together:
         found, rows = correlations(values, learned, p.clip)
         precision = _precision(found, p.shrinkage)
         learned = learned._replace(factor=_factor(precision))
-        raw = smooth(distances(values, learned, p.clip), self._weights(signals.step))
+        raw = np.sqrt(smooth(distances(values, learned, p.clip), self._weights(signals.step)))
         thin = (usable & moves).sum(axis=1) < p.minimum_signals
         verdict = np.where(rows < p.minimum_rows, 2, np.where(thin, 1, 0)).astype(np.int8)
         raw[verdict != 0] = np.nan
         normal, limit = self._contract(raw, signals.step)
-        farthest = _farthest(precision, used, p.clip)
+        farthest = np.sqrt(_farthest(precision, used, p.clip))
         limit = np.fmin(limit, normal + _REACH * (farthest - normal))
         alike = (verdict == 0) & ~(limit > normal)
         verdict[alike], limit[alike] = 1, np.nan
@@ -189,13 +154,16 @@ class Together:
         learned = Learned(column, *(arrays[name] for name in Learned._fields[1:]))
         values = np.require(signals.values, np.float64, ["C", "W"])
         clip, weights = float(baselines.meta["clip"]), self._weights(signals.step)
-        raw = smooth(distances(values, learned, clip), weights)
+        raw = np.sqrt(smooth(distances(values, learned, clip), weights))
         normal, limit = arrays["normal"][:, None], arrays["limit"][:, None]
         raw[np.isnan(arrays["limit"])] = np.nan
         score = np.maximum((raw - normal) / (limit - normal), 0.0)
         points = np.argwhere(score >= 1.0)
         added, off = shares(values, learned, clip, weights, points)
-        return TogetherScores(score, raw, points, *_top(column, points, added, off))
+        top, share, off = _top(column, points, added, off)
+        fine = _harmless(signals.signs, top, share, off)
+        score[tuple(points[fine].T)] = _CALM
+        return TogetherScores(score, raw, points[~fine], top[~fine], share[~fine], off[~fine])
 
     def _weights(self, step: pd.Timedelta) -> Floats:
         """Weights of the newest step and of those before it; they fall to none at ``context``, so
@@ -219,11 +187,11 @@ class Together:
 
 def together_text(signals: Signals, scores: TogetherScores) -> list[str]:
     """What is odd at each flagged point, in words, in the order of ``scores.points``."""
-    names = np.array([*signals.names, ""], dtype=object)[scores.top]
+    names = np.array([*signal_words(signals.names), ""], dtype=object)[scores.top]
     return [
-        "moves unlike before, most of all "
+        "moves unlike before: "
         + ", ".join(
-            f"{name} ({share:.0%}, {off:+.1f}σ)"
+            f"{name} {off:+.1f}σ ({share:.0%})"
             for name, share, off in zip(row, part, away, strict=True)
             if name
         )
@@ -261,6 +229,20 @@ def _farthest(precision: Floats, used: NDArray[np.int16], clip: float) -> Floats
     corner = np.where(precision < 0, -clip, clip) * there[:, None, :]
     reached = ((corner @ precision) * corner).sum(axis=2)
     return np.where(there, reached, 0.0).max(axis=1, initial=0.0)
+
+
+def _harmless(
+    signs: tuple[int, ...],
+    top: NDArray[np.int16],
+    share: NDArray[np.float32],
+    off: NDArray[np.float32],
+) -> NDArray[np.bool_]:
+    """Points that are odd for most because one signal is off to its good side, (n_points,): memory
+    that a new pod has not filled yet is no trouble."""
+    side = np.array([*(signs or ()), 0], dtype=np.float32)
+    if not signs:
+        return np.zeros(len(top), dtype=bool)
+    return (share[:, 0] >= _MOST) & (side[top[:, 0]] * off[:, 0] < 0)
 
 
 def _top(

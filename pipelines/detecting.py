@@ -6,8 +6,6 @@ own level stands in for it.
 
 from __future__ import annotations
 
-import inspect
-
 import numpy as np
 import pandas as pd
 
@@ -17,31 +15,31 @@ from features.signals import build_signals
 from models.band import Band
 from models.base import Baselines
 from models.isolation_forest import IsolationForest
+from models.together import Together
 from pipelines.settings import Settings
 
 __all__ = ["learn_detectors", "level_where_unknown"]
 
-_RELATIVE = "minimum_relative" in inspect.signature(Band.fit).parameters
 _KNOWN_SHARE = 0.5  # of the measured steps that must have an expectation of their own
 
 
 def learn_detectors(
     panel: Panel, expected: Floats, catalog: Catalog, settings: Settings
 ) -> dict[str, Baselines]:
-    """The band of every series and the forest of every workload.
+    """The band of every series; the forest and the joint score of every workload.
 
     ``panel`` comes without what is no example (special days, an earlier regime); ``expected``
     (n_series, n_steps) is what the champions would have said.
     """
     expected = level_where_unknown(panel, expected)
     gates = catalog.gates(panel.keys["metric"])
-    band = Band(settings.detect.band)
-    relative = {"minimum_relative": gates.minimum_relative} if _RELATIVE else {}
+    worth = (gates.minimum_deviation, gates.minimum_relative)
     signals = build_signals(panel, expected, catalog)
-    forest = IsolationForest(settings.detect.isolation_forest).fit(signals)
+    knobs = settings.detect
     return {
-        "band": band.fit(panel, expected, gates.directions, gates.minimum_deviation, **relative),
-        "isolation_forest": forest,
+        "band": Band(knobs.band).fit(panel, expected, gates.directions, *worth),
+        "isolation_forest": IsolationForest(knobs.isolation_forest).fit(signals),
+        "together": Together(knobs.together).fit(signals),
     }
 
 

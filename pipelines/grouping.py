@@ -11,19 +11,24 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from features.changes import CHANGE_METRICS, change_events
 from features.frames import INCIDENTS, LEAKS, SCORES, Contract
+from features.silences import silenced_rows
+from models.alert_noise import noise
 from models.incidents import group_incidents
 from pipelines.adapters.store import Store
 from pipelines.continuity import continued
 from pipelines.errors import HistoryError
 from pipelines.run import Run, part_name
+from pipelines.score_rows import SILENCED
 from pipelines.staging import aside, keep
+from pipelines.topology import edges_of
 
 __all__ = ["told_incidents"]
 
-_NEEDED = tuple(c for c in SCORES.schema.names if c not in {"severity", "model_version", "run_id"})
+_NEEDED = tuple(c for c in SCORES.schema.names if c not in {"model_version", "run_id"})
 _OVER = 1.0
 
 
@@ -34,20 +39,32 @@ def told_incidents(run: Run, begin: pd.Timestamp) -> dict[str, float]:
     """
     memory = pd.Timedelta(hours=run.settings.detect.regroup_h)
     scores, n_over = _scores(run, begin - memory)
-    leaks = _since(run, LEAKS, begin - memory)
+    leaks = _aloud(_since(run, LEAKS, begin - memory), run)
     events = _events(run, begin - memory)
-    found = group_incidents(
-        scores, leaks, run.settings.detect.incidents, events, calendars=run.settings.calendars
-    )
+    knobs, calendars = run.settings.detect.incidents, run.settings.calendars
+    found = group_incidents(scores, leaks, knobs, events, edges_of(run), calendars=calendars)
     before = _told(run, begin - memory)
     known = found if before is None else continued(found, before, begin)
-    recent = known[known["ended_at"].isna() | (known["ended_at"] >= begin)]
+    recent = known[_news(known, before, begin)]
     keep(run, "score", INCIDENTS, recent.assign(run_id=run.run_id))
-    return {
+    figures = noise(scores, leaks, found)
+    return {name: value for name, value in figures.items() if np.isfinite(value)} | {
         "incidents": float(len(recent)),
         "points_over_alert_line": float(n_over),
         "leaks": float(leaks.loc[leaks["score"] >= _OVER, "workload"].nunique()),
     }
+
+
+def _news(
+    known: pd.DataFrame, before: pd.DataFrame | None, begin: pd.Timestamp
+) -> NDArray[np.bool_]:
+    """Which incidents go on, end since ``begin``, or were open when they were last told of: that
+    one is over shows only after some calm, in a run that may begin after its end."""
+    fresh = known["ended_at"].isna() | (known["ended_at"] >= begin)
+    if before is not None:
+        last = before.drop_duplicates("incident_id", keep="last")
+        fresh |= known["incident_id"].isin(last.loc[last["ended_at"].isna(), "incident_id"])
+    return fresh.to_numpy(dtype=bool)
 
 
 def _scores(run: Run, since: pd.Timestamp) -> tuple[pd.DataFrame, int]:
@@ -65,7 +82,15 @@ def _scores(run: Run, since: pd.Timestamp) -> tuple[pd.DataFrame, int]:
         return table.filter(pa.array(wanted[words.indices.to_numpy()]))
 
     frame = _frame(run, SCORES, parts, _NEEDED, theirs)
-    return frame, int((frame["score"] >= _OVER).sum())
+    n_over = int((frame["score"] >= _OVER).sum())
+    quiet = (frame["severity"] == SILENCED).to_numpy(dtype=bool)
+    return frame.assign(score=frame["score"].mask(quiet)), n_over
+
+
+def _aloud(leaks: pd.DataFrame, run: Run) -> pd.DataFrame:
+    """The leaks that nobody has silenced."""
+    inside = silenced_rows(leaks, run.settings.silences, ts="issued_at", detector="memory_slope")
+    return leaks[inside < 0]
 
 
 def _since(run: Run, contract: Contract, since: pd.Timestamp) -> pd.DataFrame:

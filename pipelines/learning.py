@@ -27,7 +27,7 @@ from models.seasonal_level import SeasonalLevel
 from models.seasonal_naive import SeasonalDay, SeasonalMedian, SeasonalNaive, SeasonalPeak
 from pipelines.accounting import NOT_WATCHED
 from pipelines.detecting import learn_detectors
-from pipelines.regimes import deploys_of, earlier_regime
+from pipelines.regimes import deploys_of, earlier_regime, moved
 from pipelines.settings import Settings
 
 __all__ = [
@@ -128,6 +128,7 @@ def _detectors(
     expected = champions.expected(old, forecasters(settings))
     usual = without_special_days(old, settings)
     before = earlier_regime(usual, deploys, settings.detect.regime_days)
+    before &= moved(usual.values - expected, before, usual.step)[:, None]
     if before.any():  # then nothing of the earlier regime may be what is expected of this one
         usual = usual.with_values(np.where(before, np.nan, usual.values))
         new: NDArray[np.bool_] = np.asarray(before.any(axis=1))

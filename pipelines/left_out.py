@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from features.frames import INCIDENTS
 from features.panel import Panel
 from pipelines.hygiene import AnomalousPoints, Hygiene, anomalous_points, on_panel
 from pipelines.regimes import deploys_of, incident_windows, settling, within
@@ -18,7 +16,6 @@ from pipelines.staging import aside
 __all__ = ["leave_out", "left_out_of", "unusual"]
 
 _POINTS = "anomalous.parquet"
-_WINDOWS = "incidents.parquet"
 
 
 def leave_out(run: Run) -> None:
@@ -28,7 +25,6 @@ def leave_out(run: Run) -> None:
         step_s = 0.0 if found.step is None else found.step.total_seconds()
         points = found.points.assign(step_s=step_s)
         points.to_parquet(aside(run, "train") / _POINTS, index=False)
-        _told(run).to_parquet(aside(run, "train") / _WINDOWS, index=False)
         if found.unread_parts:
             n = found.unread_parts
             say(f"train: {n} files of scores cannot be read; anomalies in them stay")
@@ -38,35 +34,22 @@ def left_out_of(run: Run, panel: Panel) -> Hygiene:
     """What ``leave_out`` noted, on one shard's panel, and the time after each deploy."""
     noted = aside(run, "train") / _POINTS
     if not noted.is_file():
-        return unusual(panel, AnomalousPoints.of([]), None, run.settings)
+        return unusual(panel, AnomalousPoints.of([]), run.settings)
     points = pd.read_parquet(noted)
     step_s = points["step_s"].max() if len(points) else 0.0
     step = pd.Timedelta(step_s, "s") if step_s else None
-    windows = pd.read_parquet(aside(run, "train") / _WINDOWS)
-    return unusual(panel, AnomalousPoints(points, step), windows, run.settings)
+    return unusual(panel, AnomalousPoints(points, step), run.settings)
 
 
-def unusual(
-    panel: Panel, flagged: AnomalousPoints, incidents: pd.DataFrame | None, settings: Settings
-) -> Hygiene:
+def unusual(panel: Panel, flagged: AnomalousPoints, settings: Settings) -> Hygiene:
     """What no example is of usual days: flagged points, incidents, the time after a deploy.
 
-    ``incidents`` is a frame ``workload, start, end``. Maintenance and special days are blanked
-    where the models learn.
+    Maintenance and special days are blanked where the models learn.
     """
-    params = settings.hygiene
+    params, rule = settings.hygiene, settings.detect.incidents
     if not params.enabled:
         return Hygiene(np.zeros(panel.values.shape, dtype=bool))
     also = settling(panel, deploys_of(panel), params.settle_min)
-    if incidents is not None:
-        also |= within(panel, incidents)
-    return on_panel(flagged, panel, params, also)
-
-
-def _told(run: Run) -> pd.DataFrame:
-    """The windows of the incidents that earlier runs told of."""
-    parts = run.parts(INCIDENTS, run.history_start)
-    tables = [run.store.read(INCIDENTS, part=p) for p in parts]
-    empty: pa.Table = INCIDENTS.schema.empty_table()
-    frame = pa.concat_tables([empty, *tables], promote_options="default").to_pandas()
-    return incident_windows(frame, run.as_of)
+    step = flagged.step or panel.step
+    windows = incident_windows(flagged.points, step, rule.gap_min, rule.persist_m)
+    return on_panel(flagged, panel, params, also | within(panel, windows))

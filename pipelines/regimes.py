@@ -10,9 +10,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from features.changes import CHANGE_METRICS, DEPLOY, change_events
-from features.panel import Panel
+from features.panel import Floats, Panel
+from models.band_scale import levels
+from models.selection import lower_medians
 
-__all__ = ["deploys_of", "earlier_regime", "incident_windows", "settling", "within"]
+__all__ = ["deploys_of", "earlier_regime", "incident_windows", "moved", "settling", "within"]
+
+_WEEK = pd.Timedelta(days=7)
+_APART = 1.4826  # median distances: one robust standard deviation
+_OTHER = 2.0
 
 
 def deploys_of(panel: Panel) -> pd.DataFrame:
@@ -45,19 +51,43 @@ def earlier_regime(panel: Panel, deploys: pd.DataFrame, days: float) -> NDArray[
     return within(panel, spans.assign(start=panel.start, end=ends))
 
 
-def incident_windows(incidents: pd.DataFrame, until: pd.Timestamp) -> pd.DataFrame:
-    """``workload, start, end`` of every member of each incident; an open one lasts ``until``.
+def moved(residual: Floats, before: NDArray[np.bool_], step: pd.Timedelta) -> NDArray[np.bool_]:
+    """Whether the new revision behaves otherwise than the old one did in its last week,
+    (n_series,).
 
-    Of rows with one id the last counts. A leak is left out: it grows for days in which all else of
-    its workload is as usual, and its own series is learned by its level, not by a window.
+    ``residual`` is what a forecast left over: load that differs from week to week is no news of a
+    deploy. It is otherwise when its median moved by more than the usual distance from it, or when
+    that distance doubled or halved. Most deploys change nothing, and then all history teaches.
     """
-    last = incidents.drop_duplicates("incident_id", keep="last")
-    last = last[~last["title"].astype("str").str.contains(" leak: ", regex=False)]
-    each = last[["workloads", "started_at", "ended_at"]].explode("workloads")
-    each = each.rename(columns={"workloads": "workload", "started_at": "start", "ended_at": "end"})
-    each = each.assign(end=each["end"].where(each["end"].notna(), until))
-    each = each[each["start"] < until]
-    return each.dropna(subset=["workload"]).reset_index(drop=True)
+    week = max(round(_WEEK / step), 1)
+    first = before.sum(axis=1)
+    late = np.arange(before.shape[1]) >= first[:, None] - week
+    old = np.where(before & late, residual, np.nan)
+    new = np.where(before, np.nan, residual)
+    was, now = lower_medians(old), lower_medians(new)
+    wide_was, wide_now = levels(old - was[:, None]), levels(new - now[:, None])
+    apart = np.abs(now - was) > _APART * np.fmax(wide_was, wide_now)
+    other = (wide_now > _OTHER * wide_was) | (wide_was > _OTHER * wide_now)
+    return before.any(axis=1) & (apart | other)
+
+
+def incident_windows(
+    points: pd.DataFrame, step: pd.Timedelta, gap_min: float, least: int
+) -> pd.DataFrame:
+    """``workload, start, end`` where a workload was in trouble, whatever metric showed it.
+
+    ``points`` (``workload, ts``) are flagged; those that follow each other within the gap are one
+    window, if there are at least so many stamps. Made from points and not from the incidents that
+    were told of: what those are when depends on how time was cut into runs, and what is learned
+    must not.
+    """
+    stamps = points[["workload", "ts"]].drop_duplicates().sort_values(["workload", "ts"])
+    later = stamps["ts"].diff() > pd.Timedelta(minutes=gap_min) + step
+    other = stamps["workload"] != stamps["workload"].shift()
+    by = stamps.groupby((later | other).cumsum().to_numpy())
+    found = by.agg(workload=("workload", "first"), start=("ts", "min"), end=("ts", "max"))
+    found = found[by.size() >= least].reset_index(drop=True)
+    return found.assign(end=found["end"] + step)
 
 
 def within(panel: Panel, spans: pd.DataFrame) -> NDArray[np.bool_]:

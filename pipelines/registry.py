@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,22 @@ def _bundles(
     """Name and contents of each bundle, read when it is asked for."""
     try:
         for folder in sorted(p for p in (model / _DATA).glob("*/*") if p.is_dir()):
-            yield folder.name, load(folder, workloads=workloads)[0]
+            held = None if workloads is None else _workloads_in(folder)
+            if held is None or not held.isdisjoint(workloads or ()):
+                yield folder.name, load(folder, workloads=workloads)[0]
     except (ValueError, OSError) as error:
         raise ModelError(f"{label}: the registered version does not load: {error}") from error
+
+
+@lru_cache(maxsize=4096)
+def _workloads_in(folder: Path) -> frozenset[str] | None:
+    """Whom a bundle is about, where that can be told from one file: every shard of a run asks every
+    bundle, and most have nothing for it. A version's files never change."""
+    for name in ("champion", "band"):
+        keys = folder / name / "keys.parquet"
+        if keys.is_file():
+            return frozenset(str(w) for w in pd.read_parquet(keys)["workload"].unique())
+    return None
 
 
 def _champions(bundle: dict[str, Baselines], label: str) -> Champions | None:

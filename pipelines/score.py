@@ -27,6 +27,7 @@ from pipelines.outcome import Outcome, counted, merge_reasons, panel_counts, rea
 from pipelines.registry import DETECTOR, load_live
 from pipelines.replayed import replayed
 from pipelines.run import Run, RunRef, part_name
+from pipelines.score_rows import with_silences
 from pipelines.scoring import (
     NOTHING_TO_SCORE,
     accounted,
@@ -143,7 +144,8 @@ def score_shard(window: _Window) -> _Done:
         scored = score_window(live, panel, start, run.catalog, run.settings)
     stamp = {"model_version": version, "run_id": run.run_id}
     valid_until = run.as_of + pd.Timedelta(run.settings.detect.valid_for_h, "h")
-    scores = scored.scores.assign(**stamp, valid_until=valid_until)
+    aloud = with_silences(scored.scores, run.settings.silences)
+    scores = aloud.assign(**stamp, valid_until=valid_until)
     keep(run, "score", SCORES, scores.reindex(columns=SCORES.schema.names))
     keep(run, "score", LEAKS, scored.leaks.assign(**stamp))
     unscored = accounted(scored, panel, start, run.catalog, run.settings)

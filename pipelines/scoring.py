@@ -20,7 +20,7 @@ from features.metrics import Catalog
 from features.panel import Panel
 from features.quality import judge
 from models.base import WHOLE_WORKLOAD
-from models.memory_slope import LEAK_COLUMNS
+from models.memory_slope import LEAK_COLUMNS, MemorySlope
 from pipelines.accounting import NOT_WATCHED
 from pipelines.leak_scoring import find_leaks
 from pipelines.learning import Learned, learn_young
@@ -93,9 +93,8 @@ def reach(settings: Settings) -> pd.Timedelta:
 
 
 def leaks_reach(settings: Settings) -> pd.Timedelta:
-    """The same for leaks: a day to the anchor, and eight days for what was usual before."""
-    hours = max(settings.detect.memory_slope.windows_h)
-    return DAY + max(pd.Timedelta(hours, "h"), pd.Timedelta(days=8))
+    """The same for leaks."""
+    return DAY + MemorySlope(settings.detect.memory_slope).context.ceil("1h")
 
 
 def score_window(

@@ -41,6 +41,7 @@ from models.replay import ReplayParams
 from models.replay_case import ReplayCaseParams
 from models.seasonal_level import SeasonalLevelParams
 from models.seasonal_naive import SeasonalNaiveParams
+from models.together import TogetherParams
 from pipelines.errors import ConfigError
 from pipelines.hygiene import HygieneParams
 from pipelines.report.data import ReportParams
@@ -123,6 +124,7 @@ class DetectSettings(Section):
     """So long after a deploy, bands and forests are learned from what came after it alone."""
     band: BandParams = BandParams()
     isolation_forest: IsolationForestParams = IsolationForestParams()
+    together: TogetherParams = TogetherParams()
     memory_slope: MemorySlopeParams = MemorySlopeParams()
     leak_every_s: int = Field(default=3600, gt=0)
     """How often leaks are judged when a longer stretch is scored in one run."""

@@ -11,11 +11,13 @@ import pandas as pd
 from features.metrics import Catalog
 from features.panel import Floats, Panel
 from models.band import Band
+from models.together import Together
 from pipelines.errors import ModelError
 from pipelines.learning import Learned, forecasters
 from pipelines.score_rows import band_rows, forest_rows
 from pipelines.settings import Settings
 from pipelines.stretches import on_grid, reaching_back, stretches
+from pipelines.together_rows import together_rows
 
 __all__ = ["DAY", "WEEK", "context_of", "rows_of"]
 
@@ -60,6 +62,9 @@ def rows_of(
         if len(learned.detectors["isolation_forest"].keys):
             held = _counters_held(piece, first)
             yield forest_rows(learned, held, expected, first, catalog, settings)
+        if "together" in learned.detectors and len(learned.detectors["together"].keys):
+            held = _counters_held(piece, first - Together(settings.detect.together).context)
+            yield together_rows(learned, held, expected, first, catalog, settings)
 
 
 def _as_registered(learned: Learned) -> Learned:
@@ -82,7 +87,7 @@ def _expected(learned: Learned, own: Panel, piece: Panel, settings: Settings) ->
 
 
 def _counters_held(piece: Panel, first: pd.Timestamp) -> Panel:
-    """A piece whose counters show, two steps before what is scored, what they last were.
+    """A piece whose counters show, two steps before what is looked at, what they last were.
 
     The forest looks two steps back for a counter's growth; after a longer gap it would know no
     growth where a run begins, and know it where one goes on.

@@ -9,74 +9,25 @@ a time. Every parameter is drawn per workload from a range that is wider than wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import pandas as pd
+from leak_world import (
+    CLEAN,
+    DAYS,
+    GIB,
+    LEAKS,
+    METRICS,
+    PODS,
+    START,
+    Fleet,
+    World,
+    parameters,
+    remember,
+)  # fmt: skip
 
 from features.panel import Panel
 
-START = pd.Timestamp("2026-03-02", tz="UTC")
-DAYS = 28
-GIB = 2.0**30
-PODS = 3
-
-CLEAN = (
-    "steady", "weekly", "no_load", "warm_up", "slow_cache", "page_cache", "page_cache_beside",
-    "sawtooth", "long_sawtooth", "step", "restarts", "deploys", "gaps", "load_growth",
-    "limit_missing", "limit_changed", "negative", "noisy", "wandering", "high_water",
-    "disk_rotated", "connections", "threads_by_load",
-)  # fmt: skip
-LEAKS = (
-    "linear", "by_requests", "exponential", "staircase", "after_deploy", "from_start", "sawtooth",
-    "gaps", "noisy", "no_load", "working_set", "limit_changed", "load_growth", "high_water",
-    "disk", "connections", "file_descriptors", "restarts", "negative", "warm_up",
-)  # fmt: skip
-METRICS = {
-    "disk": ("disk_used_bytes", "disk_limit_bytes"),
-    "disk_rotated": ("disk_used_bytes", "disk_limit_bytes"),
-    "connections": ("connections_used", "connections_limit"),
-    "file_descriptors": ("file_descriptors_used", "file_descriptors_limit"),
-    "threads_by_load": ("threads_used", "threads_limit"),
-}
-
-
-@dataclass
-class Fleet:
-    """Workloads that were simulated.
-
-    Attributes
-    ----------
-    cases : frame, a row a workload: ``workload, kind, leaks, metric, onset, killed, born`` (steps;
-        -1 where there is none), ``need_h`` from the onset or the last start to the limit.
-    panel : their metrics as a monitoring system would show them.
-    """
-
-    cases: pd.DataFrame
-    panel: Panel
-
-
-@dataclass
-class _World:
-    """Parameters of each workload, (n,), and its clockwork, (n, n_steps)."""
-
-    kind: np.ndarray
-    leaks: np.ndarray
-    rng: np.random.Generator
-    step_min: int
-    n_steps: int
-    p: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def draw(self, name: str, low: float, high: float, *kinds: str, log: bool = False) -> None:
-        """A parameter for the workloads of the named kinds, for all where none is named."""
-        n = len(self.kind)
-        drawn = (
-            np.exp(self.rng.uniform(np.log(low), np.log(high), n))
-            if log
-            else self.rng.uniform(low, high, n)
-        )
-        mine = np.isin(self.kind, kinds) if kinds else np.ones(n, bool)
-        self.p[name] = np.where(mine, drawn, self.p.get(name, np.zeros(n)))
+__all__ = ["START", "Fleet", "simulate"]
 
 
 def simulate(seed: int, per_kind: int, *, step_min: int = 5) -> Fleet:
@@ -84,65 +35,15 @@ def simulate(seed: int, per_kind: int, *, step_min: int = 5) -> Fleet:
     kind = np.repeat([*CLEAN, *LEAKS], per_kind)
     leaks = np.repeat(np.arange(len(CLEAN) + len(LEAKS)) >= len(CLEAN), per_kind)
     n_steps = DAYS * 1440 // step_min
-    world = _World(kind, leaks, np.random.default_rng(seed), step_min, n_steps)
-    _parameters(world)
+    world = World(kind, leaks, np.random.default_rng(seed), step_min, n_steps)
+    parameters(world)
     load = _load(world)
     starts = _starts(world)
     used, killed, crashes = _lives(world, load, starts)
     return _shown(world, load, starts, used, killed, crashes)
 
 
-def _parameters(w: _World) -> None:
-    n = len(w.kind)
-    w.draw("peak", 3, 800, log=True)
-    w.draw("noise", 0.003, 0.02)
-    w.draw("noise", 0.03, 0.08, "noisy")
-    w.draw("base", 0.12, 0.35)  # shares of the limit from here on
-    w.draw("session", 0.0, 0.25)
-    w.draw("session", 0.1, 0.3, "load_growth", "threads_by_load", "connections")
-    w.draw("session_h", 0.1, 2.0, log=True)
-    w.draw("cache", 0.0, 0.05)
-    w.draw("cache", 0.15, 0.35, "slow_cache")
-    w.draw("cache_h", 0.5, 6, log=True)
-    w.draw("cache_h", 8, 48, "slow_cache", log=True)
-    w.draw("warm", 0.0, 0.1)
-    w.draw("warm", 0.1, 0.3, "warm_up")
-    w.draw("warm_h", 0.1, 0.6)
-    w.draw("warm_h", 0.5, 6, "warm_up", log=True)
-    w.draw("garbage", 0.0, 0.04)
-    w.draw("garbage", 0.08, 0.3, "sawtooth", "long_sawtooth")
-    w.draw("garbage_h", 0.2, 1.5, log=True)
-    w.draw("garbage_h", 0.5, 6, "sawtooth", log=True)
-    w.draw("garbage_h", 8, 60, "long_sawtooth", log=True)
-    w.draw("wander", 0.0, 0.012)
-    w.draw("wander", 0.015, 0.04, "wandering")
-    w.draw("wander_h", 1, 12, log=True)
-    w.draw("wander_h", 6, 60, "wandering", log=True)
-    w.draw("growth", -0.03, 0.03)  # of the load, a week
-    w.draw("growth", 0.05, 0.3, "load_growth")
-    w.draw("file_cache", 0.05, 0.3)
-    w.draw("file_cache", 0.2, 0.5, "page_cache", "page_cache_beside")
-    w.draw("file_cache_h", 1, 8, log=True)
-    w.draw("file_cache_h", 3, 40, "page_cache", "page_cache_beside", log=True)
-    w.draw("rotation_h", 20, 170, "disk_rotated", log=True)
-    w.draw("need_h", 7, 336, log=True)
-    w.draw("need_h", 200, 450, "from_start")
-    w.p["aware"] = w.rng.random(n) < 0.5  # the runtime collects before it would be killed
-    w.p["weekly"] = (w.rng.random(n) < 0.7) | (w.kind == "weekly")
-    w.p["flat"] = (w.rng.random(n) < 0.15) & ~np.isin(w.kind, ["weekly", "load_growth"])
-    for name in ("cache", "warm", "garbage", "file_cache"):
-        w.p[name][np.isin(w.kind, ["disk", "disk_rotated", *METRICS])] = 0.0
-    still = np.isin(w.kind, ["disk", "disk_rotated"])
-    w.p["session"][still] *= 0.05
-    w.p["wander"][still] *= 0.2
-    w.p["noise"][still] *= 0.1
-    latest = (DAYS - 1) * 24 - w.p["need_h"] * 1.25
-    onset_h = w.rng.uniform(7 * 24, np.maximum(latest, 7.1 * 24))
-    onset_h[w.kind == "from_start"] = 0
-    w.p["onset"] = np.where(w.leaks, onset_h * 60 // w.step_min, w.n_steps).astype(int)
-
-
-def _load(w: _World) -> np.ndarray:
+def _load(w: World) -> np.ndarray:
     """Requests a second, (n, n_steps): two humps a day, quieter weekends, noise that has memory."""
     n = len(w.kind)
     rng, t = w.rng, np.arange(w.n_steps) * w.step_min / 60
@@ -161,23 +62,13 @@ def _load(w: _World) -> np.ndarray:
     )
     shape = np.where(w.p["flat"][:, None], 0.7, shape * weekend)
     shape *= np.exp(rng.normal(0, 0.05, (n, DAYS)))[:, day]
-    slow = _remember(rng.normal(size=(n, w.n_steps)), 60 / w.step_min) * 0.05
+    slow = remember(rng.normal(size=(n, w.n_steps)), 60 / w.step_min) * 0.05
     growth = (1 + w.p["growth"])[:, None] ** (t[None] / 168)
     sure = np.maximum(w.p["peak"][:, None] * shape * growth * np.exp(slow), 0.01)
     return rng.poisson(sure * w.step_min * 60) / (w.step_min * 60)
 
 
-def _remember(shocks: np.ndarray, steps: float | np.ndarray) -> np.ndarray:
-    """Unit-variance first-order autoregression along the last axis."""
-    phi = np.broadcast_to(np.exp(-1 / np.asarray(steps, float)), shocks.shape[:1])
-    out = shocks.copy()
-    fresh = np.sqrt(1 - phi**2)
-    for i in range(1, shocks.shape[1]):
-        out[:, i] = phi * out[:, i - 1] + fresh * shocks[:, i]
-    return out
-
-
-def _starts(w: _World) -> dict[str, np.ndarray]:
+def _starts(w: World) -> dict[str, np.ndarray]:
     """Steps with a deploy (all pods) and with a crash (one pod), (n, n_steps)."""
     n, per_day = len(w.kind), 1440 // w.step_min
     rate = np.full(n, 0.03) / per_day
@@ -198,7 +89,7 @@ def _starts(w: _World) -> dict[str, np.ndarray]:
 
 
 def _lives(
-    w: _World, load: np.ndarray, starts: dict[str, np.ndarray]
+    w: World, load: np.ndarray, starts: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Used shares of the limit by pod, (n, PODS, n_steps), who was killed when, and restarts."""
     n, p, rng = len(w.kind), {k: v[:, None] for k, v in w.p.items()}, w.rng
@@ -274,7 +165,7 @@ def _lives(
 
 
 def _shown(
-    w: _World,
+    w: World,
     load: np.ndarray,
     starts: dict[str, np.ndarray],
     used: np.ndarray,
@@ -297,7 +188,7 @@ def _shown(
     whole = unit < GIB
     x[whole] = np.round(x[whole])
     age_h = (times - np.maximum(last_deploy, -3000)) * w.step_min / 60
-    breath = 1 + 0.1 * _remember(rng.normal(size=(n, w.n_steps)), 24)
+    breath = 1 + 0.1 * remember(rng.normal(size=(n, w.n_steps)), 24)
     fill = w.p["file_cache"][:, None] * (1 - np.exp(-age_h / w.p["file_cache_h"][:, None])) * breath
     cache = fill * unit[:, None]
     hidden = rng.random((n, w.n_steps)) < 0.002

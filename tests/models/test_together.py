@@ -156,7 +156,7 @@ def test_what_is_named_is_what_moved() -> None:
     assert said.top.shape[1] == TOP
     words = together_text(signals, said)
     assert len(words) == len(said.points)
-    assert words[int(np.flatnonzero(mine)[0])].startswith("moves unlike before, most of all s04 (")
+    assert words[int(np.flatnonzero(mine)[0])].startswith("moves unlike before: s04 ")
 
 
 @pytest.mark.parametrize("level", [0.0, 3.0, -1e6])
@@ -167,7 +167,7 @@ def test_a_constant_that_moves_adds_to_the_score(few, level: float) -> None:
     still = Together().score(baselines, signals_of(values)).raw
     values[:, 1000:1010, 6] += max(abs(level), 1.0)
     moved = Together().score(baselines, signals_of(values)).raw
-    assert (moved[:, 1004:1010] > still[:, 1004:1010] + 40).all()
+    assert (moved[:, 1004:1010] ** 2 > still[:, 1004:1010] ** 2 + 40).all()
     np.testing.assert_array_equal(moved[:, :1000], still[:, :1000])
 
 
@@ -257,7 +257,7 @@ def test_one_wild_value_is_no_crash_and_is_seen(few) -> None:
     values[0, 1500:1506, 3] = 1e100
     said = Together().score(Together().fit(replace(signals, values=values)), signals_of(values))
     assert np.isfinite(said.score).all()
-    assert said.raw[0, 1505] > 10 * np.median(said.raw[0])
+    assert said.raw[0, 1505] > 4 * np.median(said.raw[0])
 
 
 def test_a_baseline_is_small() -> None:

@@ -118,12 +118,12 @@ def test_what_came_later_leaves_earlier_scores_as_they_were(run: Verb, tmp_path:
 def test_every_cloudwatch_series_is_scored_or_skipped_with_a_reason(
     run: Verb, tmp_path: Path
 ) -> None:
-    """Their spans are disjoint: only what has a past before the training's end can be scored."""
+    """Their spans are disjoint: what begins after the training is learned as it comes."""
     source, until = DATA / "cloudwatch_nab.parquet", pd.Timestamp("2014-02-20T00:00Z")
     outcome = run("score", "--input", source, "--train-until", until.isoformat(), "--out", tmp_path)
     samples = pd.read_parquet(source)
     span = samples.groupby("name", observed=True)["ts"].agg(["min", "max"])
-    able = (span["min"] <= until - pd.Timedelta(days=3)) & (span["max"] >= until)
+    able = span["max"] >= until
     scored = table(tmp_path, "scores")
     assert set(scored["workload"].str.rsplit("/", n=1).str[-1]) == set(span.index[able])
     assert outcome["done"] == able.sum()
@@ -135,9 +135,7 @@ def test_every_cloudwatch_series_is_scored_or_skipped_with_a_reason(
     assert (tmp_path / "incidents").is_dir()
 
 
-def test_memory_that_grows_is_judged_before_there_is_history_to_learn_from(
-    run: Verb, tmp_path: Path
-) -> None:
+def test_memory_that_grows_is_judged_from_its_first_day_on(run: Verb, tmp_path: Path) -> None:
     source = DATA / "memory_aging.parquet"
     outcome = run(
         *("score", "--input", source, "--out", tmp_path),
@@ -146,8 +144,8 @@ def test_memory_that_grows_is_judged_before_there_is_history_to_learn_from(
     leaks = table(tmp_path, "leaks")
     assert set(leaks["metric"]) == {"memory_used_bytes"}
     assert (leaks["slope_per_h_lower"] <= leaks["slope_per_h_upper"]).all()
-    assert any("history 0.7 d, needs" in reason for reason in outcome["skipped"])
-    assert len(table(tmp_path, "scores")) == 0
+    assert outcome["done"] > 0
+    assert len(table(tmp_path, "scores")) > 0
 
 
 @pytest.mark.parametrize("traffic", ["low_traffic", "high_traffic"])
