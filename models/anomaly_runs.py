@@ -41,16 +41,18 @@ def suspects(points: pd.DataFrame, at: str) -> pd.DataFrame:
     """The points of series that were ever at or above 1, one a stamp, sorted by series and stamp.
 
     Columns ``workload, metric, ts, score`` (the worst of all detectors), ``alerts`` (how many of
-    them are at or above 1) and ``gone`` (a metric that was due and has no value). Costs one look at
-    the rows, and a sort of those of the series kept.
+    them are at or above 1), ``single`` (the only metric of its workload) and ``gone`` (a metric that
+    was due and has no value). Costs one look at the rows, and a sort of those of the series kept.
     """
     given = points["score"].to_numpy(dtype=np.float64)
     workload, workloads = pd.factorize(points["workload"])
     metric, metrics = pd.factorize(points["metric"])
     series = workload.astype(np.int64) * max(len(metrics), 1) + metric
-    ever = np.zeros(max(len(workloads), 1) * max(len(metrics), 1), dtype=bool)
-    ever[series[given >= 1]] = True
+    ever, there = np.zeros((2, max(len(workloads), 1) * max(len(metrics), 1)), dtype=bool)
+    ever[series[given >= 1]] = there[series] = True
+    single = (there.reshape(-1, max(len(metrics), 1))[:, metrics != WHOLE_WORKLOAD]).sum(1) == 1
     keep = np.flatnonzero(ever[series] & np.isfinite(given))
+    single = single[workload[keep]]
     workload, workloads = _by_name(workload[keep], workloads)
     metric, metrics = _by_name(metric[keep], metrics)
     series, score = workload * max(len(metrics), 1) + metric, given[keep]
@@ -71,6 +73,7 @@ def suspects(points: pd.DataFrame, at: str) -> pd.DataFrame:
             "ts": ts.iloc[best].array,
             "score": score[new],
             "alerts": np.bincount(cell, score >= 1, minlength=len(best)).astype(np.int64),
+            "single": single[best],
             "gone": absent & (metrics[metric[best]] != WHOLE_WORKLOAD),
         }
     )
@@ -114,6 +117,7 @@ def find_runs(
     opens = (_trailing(hot, p.n, first) >= p.m) | severe
     active = _active(score, opens, first, p)
     tells = _plain(score, hot, first, p) | _joined(points, series, hot, p.n, step)
+    tells |= points["single"].to_numpy()  # nobody else could be its witness
     tells = (opens & (tells if settling is None else tells & ~settling) | severe) & active
     edge = active & ((first == np.arange(len(points))) | ~np.r_[False, active[:-1]])
     run = np.cumsum(edge) - 1

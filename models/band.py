@@ -12,6 +12,7 @@ Scale: ``models/band_scale.py``. Thresholds: ``models/tail.py``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ from numpy.typing import NDArray
 
 from features.metrics import Direction
 from features.panel import Floats, Panel
-from models.band_levels import learned_levels
+from models.band_budget import line_factors
+from models.band_levels import edges, learned_levels
 from models.band_params import BandParams
 from models.band_scale import (
     alive,
@@ -29,6 +31,7 @@ from models.band_scale import (
     levels,
     resolution,
     share_present,
+    usual_gaps,
 )
 from models.band_states import BandScores, Reason, score_series
 from models.band_sudden import departure_sizes, sudden_scores, sudden_thresholds
@@ -45,6 +48,7 @@ _MONTH = pd.Timedelta(days=365.25 / 12)
 _QUIET = pd.Timedelta(hours=1)
 _FLAT = 1e-3  # of its level: the scale of a series that never moved
 _TINY = 1e-12
+_NEVER = 2**62
 _FEWEST = 8  # steps that make a level
 _SIGNS = {"up": 1, "down": -1, "both": 0}
 
@@ -100,8 +104,9 @@ class Band:
         Baselines
             ``scale`` (n_series, 168), ``threshold``, ``level``, ``informed`` (whether the forecast
             is used), ``resolution`` and ``relative`` (n_series,), ``sudden`` (n_series, n_spans):
-            thresholds of the departures, ``share`` of samples present (n_series, 168),
-            ``direction``, ``alive``, ``verdict`` (index into ``meta["verdicts"]``).
+            thresholds of the departures, ``share`` of samples present (n_series, 168), ``gap``
+            (n_series,): absent samples in a row that are news, ``direction``, ``alive``,
+            ``verdict`` (index into ``meta["verdicts"]``).
         """
         _same_grid(panel, expected)
         p = self.params
@@ -119,8 +124,9 @@ class Band:
         z = residual / scale[:, hours]
         known = np.isfinite(z).sum(axis=1)
         threshold, sudden = self._thresholds(z, known, direction, panel)
+        share = share_present(panel.values, hours)
         usable = (known >= p.minimum_points) & np.isfinite(threshold)
-        return Baselines(
+        learned = Baselines(
             self.name,
             panel.keys,
             {
@@ -131,13 +137,34 @@ class Band:
                 "informed": informed,
                 "resolution": smallest,
                 "relative": np.where(np.isnan(relative), p.minimum_relative, relative),
-                "share": share_present(panel.values, hours),
+                "share": share,
+                "gap": self._gaps(panel, share[:, hours]),
                 "direction": direction,
                 "alive": alive(panel.values, expected),
                 "verdict": np.where(usable, 0, 1).astype(np.int8),
             },
             {"verdicts": list(VERDICTS)},
         )
+        return self._within_budget(learned, panel, expected)
+
+    def _within_budget(self, learned: Baselines, panel: Panel, expected: Floats) -> Baselines:
+        """The same with each workload's lines where its training weeks would have told as often as
+        the budget allows."""
+        p, arrays = self.params, dict(learned.arrays)
+        score = self.score(learned, panel, expected).score
+        score[np.isnan(expected) & learned.arrays["informed"][:, None]] = np.nan
+        factor = line_factors(
+            score,
+            np.unique(panel.keys["workload"].to_numpy(dtype=str), return_inverse=True)[1],
+            p.alerts_per_month * (panel.step / _MONTH),
+            (p.told_m, p.told_n),
+            max(int(_QUIET / panel.step), 1),
+            pd.Timedelta(days=p.trust_days) / panel.step,
+        )
+        arrays["threshold"] = np.fmax(arrays["threshold"] * factor, p.minimum_z)
+        arrays["threshold"][np.isnan(learned.arrays["threshold"])] = np.nan
+        arrays["sudden"] = arrays["sudden"] * factor[:, None]
+        return replace(learned, arrays=arrays)
 
     def score(self, baselines: Baselines, panel: Panel, expected: Floats) -> BandScores:
         """Score every point of the panel with nothing but it and what came before.
@@ -174,14 +201,14 @@ class Band:
         due = learned["share"][:, hours] >= p.due_share
         direction = learned["direction"]
         score, reason = score_series(
-            values, (centre, width), used, (ratio, span), due, direction, learned["alive"], steps,
-            p.own_score,
+            values, (centre, width), used, (ratio, span), due, learned["gap"], direction,
+            learned["alive"], steps, p.own_score,
         )  # fmt: skip
         centre, half, _ = used
         near = np.fmax(learned["sudden"][:, :1] * own, np.fmax(least, relative))
         lasting = (reason == Reason.LASTING_ABOVE) | (reason == Reason.LASTING_BELOW)
         np.multiply(line, own, out=near, where=lasting)
-        lower, upper = _edges(centre, half, level * own, near, lasting)
+        lower, upper = edges(centre, half, level * own, near, lasting)
         lower[(direction == 1)[:, None] & ~np.isnan(lower)] = -np.inf
         upper[(direction == -1)[:, None] & ~np.isnan(upper)] = np.inf
         return BandScores(score, lower, upper, centre, reason, (values - centre) / scale)
@@ -193,6 +220,14 @@ class Band:
         told = np.where(np.isnan(expected), np.nan, panel.values)
         left = departure_sizes(panel.values - expected, window)
         return ~few & ~(left > departure_sizes(told - level[:, None], window))
+
+    def _gaps(self, panel: Panel, share: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Samples in a row whose absence is news, (n_series,)."""
+        p = self.params
+        longest = max(round(pd.Timedelta(hours=p.gap_h) / panel.step), p.missing_steps)
+        events = (~np.isnan(panel.values)).sum(axis=1) * (panel.step / _MONTH) * p.alerts_per_month
+        values = np.ascontiguousarray(panel.values)
+        return usual_gaps(values, share >= p.due_share, p.missing_steps, longest, events)
 
     def _scale(
         self, panel: Panel, residual: Floats, hours: NDArray[np.intp], smallest: Floats
@@ -228,11 +263,11 @@ class Band:
         )
         return band, np.maximum(sudden, p.minimum_z / np.sqrt(spans))
 
-    def _steps(self, step: pd.Timedelta) -> tuple[int, int, int]:
-        """Window of a shift, hold, missing samples that are an anomaly."""
+    def _steps(self, step: pd.Timedelta) -> tuple[int, int]:
+        """Window of a shift, and hold."""
         p, per_hour = self.params, pd.Timedelta(hours=1) / step
         shift = max(int(p.shift_h * per_hour), 2)
-        return shift, max(int(p.hold_h * per_hour), shift), p.missing_steps
+        return shift, max(int(p.hold_h * per_hour), shift)
 
     def _windows(self, step: pd.Timedelta) -> tuple[NDArray[np.int64], int]:
         """Spans of the means, each once, and what they depart from, in steps."""
@@ -247,18 +282,6 @@ def _medians(values: Floats) -> Floats:
     return np.where(np.isnan(level), 0.0, level)
 
 
-def _edges(
-    centre: Floats, half: Floats, level: Floats, near: Floats, lasting: NDArray[np.bool_]
-) -> tuple[Floats, Floats]:
-    """Where a point scores 1: in the band and near the last hours' level, if that is in the band
-    itself. Of what lasts, where the mean would."""
-    lower, upper = centre - half, centre + half
-    inside = (np.abs(level) < half) | lasting  # False where the level is unknown
-    np.fmax(lower, centre + level - near, out=lower, where=inside)
-    np.fmin(upper, centre + level + near, out=upper, where=inside)
-    return lower, upper
-
-
 def _same_grid(panel: Panel, expected: Floats) -> None:
     if expected.shape != panel.values.shape:
         raise ValueError(
@@ -271,5 +294,5 @@ def _aligned(baselines: Baselines, keys: pd.DataFrame) -> dict[str, NDArray[Any]
     known = pd.MultiIndex.from_frame(baselines.keys[["workload", "metric"]])
     row = known.get_indexer(pd.MultiIndex.from_frame(keys[["workload", "metric"]]))
     blank = {name: np.zeros((1, *a.shape[1:]), a.dtype) for name, a in baselines.arrays.items()}
-    blank["threshold"][:], blank["scale"][:] = np.nan, 1.0
+    blank["threshold"][:], blank["scale"][:], blank["gap"][:] = np.nan, 1.0, _NEVER
     return {name: np.concatenate([a, blank[name]])[row] for name, a in baselines.arrays.items()}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from features.panel import Floats
 from models.selection import nth
 
-__all__ = ["learned_levels", "one_sided", "roll", "side_code"]
+__all__ = ["edges", "learned_levels", "one_sided", "roll", "side_code"]
 
 _ALL = 0.98
 _UNKNOWN, _FAR_BELOW, _UNDER, _OVER, _FAR_ABOVE, _SPOT_ON = range(6)
@@ -106,3 +106,15 @@ def _learn(x: Floats, e: Floats, width: Floats, spare: Any) -> tuple[float, floa
             by_offset += abs(x[t] - e[t] - offset) / width[t]
             by_gain += abs(x[t] - gain * e[t]) / width[t]
     return (gain, 0.0) if by_gain <= by_offset else (1.0, offset)
+
+
+def edges(
+    centre: Floats, half: Floats, level: Floats, near: Floats, lasting: NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """Where a point scores 1: in the band and near the last hours' level, if that is in the band
+    itself. Of what lasts, where the mean would."""
+    lower, upper = centre - half, centre + half
+    inside = (np.abs(level) < half) | lasting  # False where the level is unknown
+    np.fmax(lower, centre + level - near, out=lower, where=inside)
+    np.fmin(upper, centre + level + near, out=upper, where=inside)
+    return lower, upper

@@ -13,6 +13,12 @@ class BandParams:
 
     alerts_per_month: float = 1.0
     """Events a clean workload may cause a month, over all its metrics together."""
+    told_m: int = 2
+    """Points outside …"""
+    told_n: int = 3
+    """… of so many neighbours that are told (``models/incidents.py``): what the budget counts."""
+    trust_days: float = 7.0
+    """History of which a workload's own count of alerts is trusted half."""
     persistence_steps: int = 1
     """Steps in a row outside the band that make an event."""
     minimum_z: float = 3.0
@@ -28,6 +34,8 @@ class BandParams:
     """Training points without which a series has no band."""
     missing_steps: int = 3
     """Samples in a row that are due and absent before their absence is an anomaly."""
+    gap_h: float = 2.0
+    """The same in hours, at most, for a series that often has gaps."""
     due_share: float = 0.7
     """A sample is due in an hour of the week when such a share was there in training; a holiday
     blanked in four weeks leaves 0.75."""
@@ -48,7 +56,15 @@ class BandParams:
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
-        for key in ("alerts_per_month", "minimum_z", "shift_h", "hold_h", "level_h"):
+        for key in (
+            "alerts_per_month",
+            "minimum_z",
+            "shift_h",
+            "hold_h",
+            "level_h",
+            "trust_days",
+            "gap_h",
+        ):
             if not getattr(self, key) > 0:
                 raise ValueError(f"{key} must be above 0, got {getattr(self, key)!r}")
         for key in ("minimum_relative", "minimum_absolute", "prior_weeks", "young_days"):

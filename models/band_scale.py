@@ -23,6 +23,7 @@ __all__ = [
     "levels",
     "resolution",
     "share_present",
+    "usual_gaps",
 ]
 
 HOURS = 168
@@ -125,6 +126,36 @@ def share_present(values: Floats, hours: NDArray[np.intp]) -> NDArray[np.float32
     onehot = (hours[:, None] == np.arange(HOURS)).astype(np.float32)
     possible = begun.astype(np.float32) @ onehot
     return (there.astype(np.float32) @ onehot) / np.maximum(possible, 1.0)
+
+
+@njit(cache=True, nogil=True)
+def usual_gaps(
+    values: Floats, due: NDArray[np.bool_], least: int, longest: int, events: Floats
+) -> NDArray[np.int64]:
+    """Samples in a row that may be absent where they are due before it is news, (n_series,).
+
+    At least ``least``; more for a series that often has such gaps (errors of a workload that nobody
+    asks at night): so many that training had at most ``events`` gaps as long, but ``longest`` at
+    most. Gaps longer than that are outages, or were blanked, and teach nothing.
+    """
+    out = np.full(len(values), least)
+    count = np.zeros(longest + 1, dtype=np.int64)
+    for i in range(len(values)):
+        count[:] = 0
+        run, begun = 0, False
+        for t in range(values.shape[1]):
+            if np.isnan(values[i, t]):
+                run += begun and due[i, t]
+                continue
+            if run <= longest:
+                count[run] += 1
+            run, begun = 0, True
+        total, at = 0, longest
+        while at > least and total + count[at - 1] <= events[i]:
+            at -= 1
+            total += count[at]
+        out[i] = at
+    return out
 
 
 def alive(values: Floats, expected: Floats) -> NDArray[np.bool_]:

@@ -79,9 +79,10 @@ def score_series(
     used: tuple[Floats, Floats, NDArray[np.int32]],
     sudden: tuple[Floats, NDArray[np.int8]],
     due: NDArray[np.bool_],
+    gap: NDArray[np.int64],
     direction: NDArray[np.int8],
     alive: NDArray[np.bool_],
-    steps: tuple[int, int, int],
+    steps: tuple[int, int],
     own_score: float,
 ) -> tuple[Floats, NDArray[np.int8]]:
     """Score every series, step by step: score and reason, both (n_series, n_steps).
@@ -98,12 +99,14 @@ def score_series(
         Signed ratio and span of ``models/band_sudden.py``.
     due : (n_series, n_steps)
         Whether the series normally has a sample at that step.
+    gap : (n_series,)
+        Missing samples that are an anomaly.
     direction : (n_series,)
         1: only above is anomalous; -1: only below; 0: both.
     alive : (n_series,)
         Whether the series is normally well above zero.
     steps
-        Window of a level shift, hold until it is learned, missing samples that are an anomaly.
+        Window of a level shift, hold until it is learned.
     own_score
         Score of what has no distance (missing), and the least one of a drop to zero.
     """
@@ -113,7 +116,7 @@ def score_series(
     for i in range(len(values)):
         given = (values[i], expected[0][i], expected[1][i], due[i], sudden[0][i], sudden[1][i])
         band = (used[0][i], used[1][i], used[2][i])
-        kind = (direction[i], alive[i])
+        kind = (direction[i], alive[i], gap[i])
         _score_one(given, band, kind, steps, own_score, codes, (score[i], reason[i]))
     return score, reason
 
@@ -125,7 +128,7 @@ def _score_one(
     x, e, width, due, ratio, span = given
     centre, half, era = band
     score, reason = out
-    shift_steps, hold_steps, missing_steps = steps
+    shift_steps, hold_steps = steps
     lately = np.zeros(6, dtype=np.int64)
     gone = 0
     for t in range(len(x)):
@@ -133,7 +136,7 @@ def _score_one(
         codes[t] = side_code(x[t], e[t], width[t])
         roll(lately, codes, t, shift_steps)
         if codes[t] == 0:
-            if missing_steps <= gone <= hold_steps:  # then it is known to be gone
+            if kind[2] <= gone <= hold_steps:  # then it is known to be gone
                 score[t], reason[t] = own_score, _MISSING
             continue
         if abs(x[t] - centre[t]) >= half[t] and abs(x[t] - e[t]) < width[t]:

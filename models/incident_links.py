@@ -10,6 +10,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from features.topology import names_of, resolve_edges
+from models.base import WHOLE_WORKLOAD
 
 __all__ = ["FAR", "by_workload", "incident_numbers", "without_leaking"]
 
@@ -91,7 +92,8 @@ def without_leaking(
 
     A run is the leak's when it was told while the leak was known, and is of the same resource of
     the same workload (what stands before the first ``_``: ``memory_rss_bytes`` and
-    ``memory_working_set_bytes``). A leak that is there in the first issue was known before.
+    ``memory_working_set_bytes``), or of the workload as a whole: what else goes wrong shows in its
+    own metric. A leak that is there in the first issue was known before.
     """
     alerts = np.zeros(len(leaking), dtype=np.int64)
     if runs.empty or leaking.empty:
@@ -101,8 +103,12 @@ def without_leaking(
     told["resource"] = told["metric"].str.split("_", n=1).str[0]
     mine = runs.assign(resource=runs["metric"].str.split("_", n=1).str[0], run=range(len(runs)))
     pairs = mine[["run", "workload", "resource", "detected", "alerts"]].merge(
-        told[["leak", "workload", "resource", "known", "until"]], on=["workload", "resource"]
+        told[["leak", "workload", "resource", "known", "until"]],
+        on="workload",
+        suffixes=("", "_leaking"),
     )
+    whole = pairs["resource"] == WHOLE_WORKLOAD
+    pairs = pairs[whole | (pairs["resource"] == pairs["resource_leaking"])]
     pairs = pairs[(pairs["detected"] >= pairs["known"]) & (pairs["detected"] <= pairs["until"])]
     pairs = pairs.drop_duplicates("run")
     np.add.at(alerts, pairs["leak"].to_numpy(), pairs["alerts"].to_numpy())

@@ -40,9 +40,9 @@ _DTYPES = {
 class IncidentParams:
     """Knobs of the one place where scores become alerts."""
 
-    persist_m: int = 3
+    persist_m: int = 2
     """Points at or above 1 …"""
-    persist_n: int = 4
+    persist_n: int = 3
     """… among so many neighbours make an anomaly."""
     severe: float = 3.0
     """From this score on, ``severe_points`` in a row are enough; incidents are critical."""
@@ -60,7 +60,7 @@ class IncidentParams:
     """An anomaly ends below this …"""
     clear_n: int = 6
     """Points in a row below ``end_score`` that end an anomaly."""
-    gap_min: float = 30.0
+    gap_min: float = 120.0
     """Anomalies of one workload so close to each other are one incident."""
     join_min: float = 15.0
     """Anomalies of neighbours that begin so close to each other are one incident."""

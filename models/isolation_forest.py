@@ -33,7 +33,7 @@ __all__ = ["TOP", "ForestScores", "IsolationForest", "IsolationForestParams", "c
 TOP = 3
 """Signals that are named at a flagged point."""
 
-VERDICTS = ("fitted", "no signal that varies", "too few rows")
+VERDICTS = ("fitted", "too few signals that vary", "too few rows")
 
 _MONTH = pd.Timedelta(days=365.25 / 12)
 _QUIET = pd.Timedelta(hours=1)
@@ -51,10 +51,12 @@ class IsolationForestParams:
     subsample: int = 256
     """Rows a tree is grown from."""
     seed: int = 0
-    alerts_per_month: float = 1.0
+    alerts_per_month: float = 0.2
     """Events a clean workload may cause a month."""
     persistence_steps: int = 2
     """Steps in a row with a score from 1 on that make an event."""
+    minimum_signals: int = 2
+    """Signals that vary without which a workload has no forest: of one the band says all."""
     minimum_rows: int = 96
     """Training rows without which a workload has no forest: a day of quarter hours.
 
@@ -64,7 +66,9 @@ class IsolationForestParams:
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
-        for key, least in (("n_trees", 1), ("persistence_steps", 1), ("minimum_rows", 50)):
+        for key, least in (
+            ("n_trees", 1), ("persistence_steps", 1), ("minimum_rows", 50), ("minimum_signals", 1),
+        ):  # fmt: skip
             if getattr(self, key) < least:
                 raise ValueError(f"{key} must be at least {least}, got {getattr(self, key)!r}")
         if not 2 <= self.subsample <= 4096:
@@ -133,11 +137,13 @@ class IsolationForest:
         p = self.params
         values = np.require(signals.values, np.float64, ["C", "W"])
         prepared = prepare(values)
+        usable = prepared[2].sum(axis=1) >= p.minimum_signals
+        prepared[2][~usable] = False
         depth = int(np.ceil(np.log2(p.subsample)))
         seeds = _seeds(signals.workloads, p.seed)
         forest = grow_forests(values, prepared, seeds, p.n_trees, p.subsample, depth)
         raw = raw_scores(values, prepared, forest, p.subsample)
-        rows, usable = forest[3], prepared[2].any(axis=1)
+        rows = forest[3]
         verdict = np.where(~usable, 1, np.where(rows < p.minimum_rows, 2, 0)).astype(np.int8)
         raw[verdict != 0] = np.nan
         normal, limit = self._contract(raw, signals.step)

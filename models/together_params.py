@@ -24,7 +24,7 @@ class TogetherParams:
     """Share by which correlations are drawn towards none."""
     clip: float = 8.0
     """Scales that one signal may be off at most."""
-    alerts_per_month: float = 1.0
+    alerts_per_month: float = 0.2
     """Events a clean workload may cause a month."""
     persistence_steps: int = 2
     """Steps in a row with a score from 1 on that make an event."""

@@ -262,3 +262,18 @@ def test_baselines_are_plain_arrays(both: Baselines) -> None:
 def test_knobs_that_mean_nothing_are_refused_by_name(key: str, value: float) -> None:
     with pytest.raises(ValueError, match=key):
         BandParams(**{key: value})
+
+
+def test_a_series_that_often_has_short_gaps_is_not_missing_by_one_more() -> None:
+    values, expected = world(2, 5, seed=4)
+    rng = np.random.default_rng(4)
+    for begin in rng.integers(0, 5 * WEEK - 10, 400):
+        values[0, begin : begin + 5] = np.nan
+    values[:, 4 * WEEK + 1000 : 4 * WEEK + 1030] = np.nan
+    band, half = Band(), 4 * WEEK
+    learned = band.fit(panel_of(values[:, :half]), expected[:, :half])
+    reason = band.score(learned, panel_of(values[:, half:], half), expected[:, half:]).reason
+    missing = reason == Reason.MISSING
+    assert not missing[0, :1000].any()
+    assert missing[0, 1024:1030].all()
+    assert missing[1, 1002:1030].all()

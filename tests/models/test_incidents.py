@@ -95,7 +95,7 @@ def test_an_incident_says_what_when_and_where():
     row = found.iloc[0]
     assert len(found) == 1
     assert (row["started_at"], row["ended_at"]) == (START + 120 * STEP, START + 132 * STEP)
-    assert row["detected_at"] == START + 123 * STEP  # the third of three, when it had ended
+    assert row["detected_at"] == START + 122 * STEP  # the second of three, when it had ended
     assert row["suppressed_alerts"] == 11
     assert row["title"].startswith("checkout: error_ratio ×")
     assert row["causes"][0]["evidence"].endswith("at 10:00 UTC")
@@ -246,14 +246,20 @@ def test_fewer_errors_are_no_cause():
 
 def test_one_metric_that_is_hardly_out_must_last():
     weak = hot(60, 5, 1.2)
-    assert group_incidents(scored({("a", "x"): weak}), NO_LEAK).empty
-    lasting = group_incidents(scored({("a", "x"): hot(60, 7, 1.2)}), NO_LEAK)
+    calm: dict[int, float] = {}
+    assert group_incidents(scored({("a", "x"): weak, ("a", "z"): calm}), NO_LEAK).empty
+    lasting = group_incidents(scored({("a", "x"): hot(60, 7, 1.2), ("a", "z"): calm}), NO_LEAK)
     assert lasting["detected_at"].tolist() == [START + 66 * STEP]
     assert lasting["started_at"].tolist() == [START + 60 * STEP]
     joined = group_incidents(scored({("a", "x"): weak, ("a", "y"): hot(62, 1, 1.2)}), NO_LEAK)
     assert joined["detected_at"].tolist() == [START + 63 * STEP]
-    other = scored({("a", "x"): weak, ("b", "y"): hot(62, 1, 1.2)})
+    other = scored({("a", "x"): weak, ("a", "z"): calm, ("b", "y"): hot(62, 1, 1.2)})
     assert group_incidents(other, NO_LEAK).empty
+
+
+def test_the_only_metric_of_a_workload_needs_no_witness():
+    only = group_incidents(scored({("a", "x"): hot(60, 5, 1.2)}), NO_LEAK)
+    assert only["detected_at"].tolist() == [START + 62 * STEP]
 
 
 def deploy(step: int, workload: str = "a", event: str = "deploy") -> pd.DataFrame:

@@ -229,7 +229,8 @@ def test_a_workload_with_nothing_to_learn_from_has_a_reason_and_no_score() -> No
     values[3] = np.nan
     baselines = IsolationForest().fit(signals_of(values))
     words = [baselines.meta["verdicts"][v] for v in baselines.arrays["verdict"]]
-    assert words == ["fitted", "no signal that varies", "too few rows", "no signal that varies"]
+    few = "too few signals that vary"
+    assert words == ["fitted", few, "too few rows", few]
     scores = IsolationForest().score(baselines, signals_of(values))
     assert np.isfinite(scores.score[0]).all()
     assert np.isnan(scores.score[1:]).all()
