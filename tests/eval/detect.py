@@ -1,7 +1,7 @@
 """Anomalies, leaks, causes and incidents, each held against what is known: tables, then figures.
 
-``python tests/eval/detect.py [DIR] [--only points,leaks,causes,noise]``. Every part is a module
-beside this one that can be run alone.
+``python tests/eval/detect.py [DIR] [--only points,leaks,causes,noise,budget]``. Every part is a
+module beside this one that can be run alone.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ PARTS = {
     "leaks": "detect_leaks",
     "causes": "detect_causes",
     "noise": "detect_noise",
+    "budget": "detect_budget",
 }
 
 
