@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from features.metrics import Direction
 from features.panel import Floats, Panel
-from models.band_budget import line_factors
+from models.band_budget import Told, line_factors
 from models.band_levels import edges, learned_levels
 from models.band_params import BandParams
 from models.band_scale import (
@@ -65,9 +65,10 @@ class Band:
     @property
     def context(self) -> pd.Timedelta:
         """How much past to score along with a new point: with it, or more, its score is the same
-        as if all the past had been scored."""
+        as if all the past had been scored. What is learned over the hold says from when on the
+        last hours' level counts."""
         p = self.params
-        return pd.Timedelta(hours=max(p.hold_h + 2 * p.shift_h, p.level_h + 2 * p.spans_h[-1]))
+        return pd.Timedelta(hours=p.hold_h + max(2 * p.shift_h, p.level_h + p.spans_h[-1]))
 
     def fit(
         self,
@@ -82,15 +83,14 @@ class Band:
         Parameters
         ----------
         panel
-            Training weeks. NaN is left out: so are points that somebody flagged and blanked.
+            Training weeks; NaN is left out.
         expected : (n_series, n_steps)
             Forecast on the same grid; NaN where there is none. A series that has hardly any, or
             moves as much around it as around its own level, is held against its median.
         directions : (n_series,)
             Which side is an anomaly; by default both.
         minimum_deviation : (n_series,)
-            Half width of the band in each metric's own unit, at least; by default nothing. A ratio
-            that is usually 0 has no other unit: one failed request would be a thousand sigma.
+            Half width of the band in each metric's own unit, at least; by default nothing.
         minimum_relative : (n_series,)
             The same as a share of what is expected; NaN, and by default, the params' own.
 
@@ -156,8 +156,8 @@ class Band:
         factor = line_factors(
             score,
             np.unique(panel.keys["workload"].to_numpy(dtype=str), return_inverse=True)[1],
-            p.alerts_per_month * (panel.step / _MONTH),
-            (p.told_m, p.told_n),
+            self._budget(panel) * (panel.step / _MONTH),
+            Told(*p.told),
             max(int(_QUIET / panel.step), 1),
             pd.Timedelta(days=p.trust_days) / panel.step,
         )
@@ -169,8 +169,7 @@ class Band:
     def score(self, baselines: Baselines, panel: Panel, expected: Floats) -> BandScores:
         """Score every point of the panel with nothing but it and what came before.
 
-        Series are matched by workload and metric; one without a baseline is NaN throughout. A
-        series that vanished is only found missing if the panel has a (NaN) row for it.
+        Series are matched by workload and metric; one without a baseline is NaN throughout.
 
         Parameters
         ----------
@@ -252,7 +251,7 @@ class Band:
         metrics = np.maximum(judged.to_numpy(dtype=float), 1.0)
         months = known * (panel.step / _MONTH)
         spans, window = self._windows(panel.step)
-        share = p.alerts_per_month / (len(spans) + 1)
+        share = self._budget(panel) / (len(spans) + 1)
         events = np.maximum(share * months / metrics, _TINY)
         quiet = max(int(_QUIET / panel.step), 1)
         days = np.maximum(known, 1) * (panel.step / pd.Timedelta(days=1))
@@ -262,6 +261,11 @@ class Band:
             np.ascontiguousarray(z), direction, events, spans, window, p.persistence_steps, quiet
         )
         return band, np.maximum(sudden, p.minimum_z / np.sqrt(spans))
+
+    def _budget(self, panel: Panel) -> Floats:
+        """Alerts a month of each series' workload, (n_series,)."""
+        alone = ~panel.keys["workload"].duplicated(keep=False).to_numpy(dtype=bool)
+        return self.params.alerts_per_month * np.where(alone, 1.0, self.params.shared)
 
     def _steps(self, step: pd.Timedelta) -> tuple[int, int]:
         """Window of a shift, and hold."""

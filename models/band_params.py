@@ -12,11 +12,13 @@ class BandParams:
     """What is far from expected, and for how long it is news."""
 
     alerts_per_month: float = 1.0
-    """Events a clean workload may cause a month, over all its metrics together."""
-    told_m: int = 2
-    """Points outside …"""
-    told_n: int = 3
-    """… of so many neighbours that are told (``models/incidents.py``): what the budget counts."""
+    """Alerts that a clean workload may cause a month, over all its metrics together."""
+    shared: float = 0.6
+    """The band's part of it where a workload has several metrics: the rest is for the detectors
+    that judge it as a whole."""
+    told: tuple[int, int, float, int, int] = (2, 3, 1.5, 6, 8)
+    """What the budget counts: the ``persist_m``, ``persist_n``, ``sure``, ``alone_m`` and
+    ``alone_n`` of ``models/incidents.py``."""
     trust_days: float = 7.0
     """History of which a workload's own count of alerts is trusted half."""
     persistence_steps: int = 1
@@ -75,5 +77,7 @@ class BandParams:
                 raise ValueError(f"{key} must be at least 1, got {getattr(self, key)!r}")
         if not self.spans_h or min(self.spans_h) < 0 or list(self.spans_h) != sorted(self.spans_h):
             raise ValueError(f"spans_h must rise from 0 on, got {self.spans_h!r}")
+        if not 0 < self.shared <= 1:
+            raise ValueError(f"shared must be in (0, 1], got {self.shared!r}")
         if not 0 < self.due_share <= 1:
             raise ValueError(f"due_share must be in (0, 1], got {self.due_share!r}")

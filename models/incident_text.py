@@ -124,13 +124,24 @@ def leak_causes(runs: pd.DataFrame, leaks: pd.DataFrame, limit: int) -> dict[int
     """Incident → the leaking metrics, with the growth that was seen at detection."""
     rows = _at_detection(runs, leaks)
     share = (rows["value"] / rows["limit"]).map(
-        lambda s: f", {s:.0%} of its limit used" if np.isfinite(s) else ""
+        lambda s: f", {s:.0%} of its limit used" if np.isfinite(s) else ", no limit known"
     )
     slope = [_an_hour(m, s) for m, s in zip(rows["metric"], rows["slope_per_h"], strict=True)]
-    rows["evidence"] = rows["metric"] + " grows by " + pd.Series(slope, rows.index, "str") + share
+    said = rows["metric"] + " grows by " + pd.Series(slope, rows.index, "str") + share
+    rows["evidence"] = said + _remarks(rows)
     total = rows.groupby("incident")["score"].transform("sum")
     rows["confidence"] = (rows["score"] / total.where(total > 0)).fillna(0.0)
     return _listed(rows.groupby("incident", sort=False).head(limit))
+
+
+def _remarks(rows: pd.DataFrame) -> pd.Series:
+    """What makes each row less sure, with its comma; empty where nothing does."""
+    if "note" not in rows.columns:
+        return pd.Series("", index=rows.index, dtype="str")
+    words = rows["note"].astype("str").where(rows["note"].notna(), "")
+    # that no limit is known is said where the share of it would be
+    words = words.str.replace("no limit known: ", "", regex=False)
+    return (", " + words.str.replace("; ", ", ", regex=False)).where(words != "", "")
 
 
 def _an_hour(metric: str, slope: float) -> str:

@@ -8,6 +8,7 @@ on, and ``silenced`` instead of either where somebody asked not to be told.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from features.metrics import Catalog
 from features.panel import Floats, Panel
-from features.signals import build_signals
+from features.signals import LOOK_BACK_STEPS, Signals, build_signals
 from features.silences import Silence, silenced_rows
 from models.band import Band, reasons_text
 from models.base import WHOLE_WORKLOAD
@@ -24,7 +25,7 @@ from models.isolation_forest import IsolationForest, contributions_text
 from pipelines.learning import Learned
 from pipelines.settings import Settings
 
-__all__ = ["SILENCED", "band_rows", "forest_rows", "with_silences"]
+__all__ = ["SILENCED", "band_rows", "forest_rows", "signals_since", "with_silences"]
 
 SILENCED = "silenced"
 """The severity of what nobody wants to be told of: it makes no incident."""
@@ -69,19 +70,15 @@ def forest_rows(
 ) -> pd.DataFrame:
     """What the forest says of every workload from ``start`` on, as ``band_rows``."""
     detector = IsolationForest(settings.detect.isolation_forest)
-    window = panel.window(start - 2 * panel.step)  # a counter's growth needs the step before
-    signals = build_signals(window, expected[:, panel.n_steps - window.n_steps :], catalog)
+    signals = signals_since(panel, expected, start, catalog)
     said = detector.score(learned.detectors["isolation_forest"], signals)
-    shown = ~np.isnan(said.score) & (window.times >= start)
-    rows, cols = np.nonzero(shown)
+    rows, cols = np.nonzero(~np.isnan(said.score))
     keys = pd.DataFrame({"workload": signals.workloads, "metric": WHOLE_WORKLOAD}, dtype="str")
     score = said.score[rows, cols]
-    is_wanted = shown[said.score >= 1]  # the others are of the steps before ``start``
     text = np.full(len(rows), "", dtype=object)
-    text[score >= 1] = contributions_text(
-        signals.names, said.tops[is_wanted], said.shares[is_wanted]
-    )
-    return _rows(keys, window.times, rows, cols, detector.name).assign(
+    text[score >= 1] = contributions_text(signals.names, said.tops, said.shares)
+    times = panel.times[panel.times >= start]
+    return _rows(keys, times, rows, cols, detector.name).assign(
         score=score,
         expected=np.nan,
         lower=np.nan,
@@ -89,6 +86,16 @@ def forest_rows(
         value=said.raw[rows, cols],
         severity=_severity(score),
         reason=text,
+    )
+
+
+def signals_since(panel: Panel, expected: Floats, start: pd.Timestamp, catalog: Catalog) -> Signals:
+    """The signals of the steps from ``start`` on, with the look back that counters need."""
+    window = panel.window(start - LOOK_BACK_STEPS * panel.step)
+    signals = build_signals(window, expected[:, panel.n_steps - window.n_steps :], catalog)
+    wanted = panel.window(start)
+    return replace(
+        signals, start=wanted.start, values=signals.values[:, window.n_steps - wanted.n_steps :]
     )
 
 

@@ -1,4 +1,10 @@
-"""What the detectors say of one training's workloads, each stretch of time from its own anchor."""
+"""What the detectors say of one training's workloads, each stretch of time from its own anchor.
+
+A stretch is scored along with the band's context before it, a scheduled run's few steps along with
+their stretch as far as it has come: the shorter stretches are, the less a run does again, and the
+more a long replay does twice. Quarters of a day are 24 h a run on the average, 27 h at most, of
+which 21 h are the context.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +17,6 @@ import pandas as pd
 from features.metrics import Catalog
 from features.panel import Floats, Panel
 from models.band import Band
-from models.together import Together
 from pipelines.errors import ModelError
 from pipelines.learning import Learned, forecasters
 from pipelines.score_rows import band_rows, forest_rows
@@ -23,6 +28,7 @@ __all__ = ["DAY", "WEEK", "context_of", "rows_of"]
 
 DAY = pd.Timedelta(days=1)
 WEEK = pd.Timedelta(days=7)
+_STRETCH = pd.Timedelta(hours=6)
 _KEY = ["workload", "metric"]
 
 
@@ -39,7 +45,7 @@ def rows_of(
     catalog: Catalog,
     settings: Settings,
 ) -> Iterator[pd.DataFrame]:
-    """Scores of ``[start, end)`` by what was learned, each day from its own anchor."""
+    """Scores of ``[start, end)`` by what was learned, each stretch from its own anchor."""
     champions = learned.champions
     mine = panel.keys["workload"].isin(champions.chosen["workload"].unique())
     if not mine.any():
@@ -52,7 +58,7 @@ def rows_of(
         )
     learned = _as_registered(learned)
     context = on_grid(context_of(settings), own.step)
-    for begin, until in stretches(champions.end, start, end, on_grid(DAY, own.step)):
+    for begin, until in stretches(champions.end, start, end, on_grid(_STRETCH, own.step)):
         piece = reaching_back(own, begin - context, min(until, end))
         if piece.end <= max(begin, start):
             continue
@@ -60,11 +66,9 @@ def rows_of(
         first = max(begin, start)
         yield _still_there(band_rows(learned, piece, expected, first, settings), piece, settings)
         if len(learned.detectors["isolation_forest"].keys):
-            held = _counters_held(piece, first)
-            yield forest_rows(learned, held, expected, first, catalog, settings)
+            yield forest_rows(learned, piece, expected, first, catalog, settings)
         if "together" in learned.detectors and len(learned.detectors["together"].keys):
-            held = _counters_held(piece, first - Together(settings.detect.together).context)
-            yield together_rows(learned, held, expected, first, catalog, settings)
+            yield together_rows(learned, piece, expected, first, catalog, settings)
 
 
 def _as_registered(learned: Learned) -> Learned:
@@ -84,22 +88,6 @@ def _expected(learned: Learned, own: Panel, piece: Panel, settings: Settings) ->
         return champions.expected(piece, forecasters(settings))
     week = reaching_back(own, piece.start - on_grid(WEEK, own.step), piece.end)
     return champions.expected(week, forecasters(settings))[:, -piece.n_steps :]
-
-
-def _counters_held(piece: Panel, first: pd.Timestamp) -> Panel:
-    """A piece whose counters show, two steps before what is looked at, what they last were.
-
-    The forest looks two steps back for a counter's growth; after a longer gap it would know no
-    growth where a run begins, and know it where one goes on.
-    """
-    at = round((first - piece.start) / piece.step) - 2
-    counts = piece.keys["metric"].str.endswith("_total").to_numpy(dtype=bool)
-    if at < 1 or not counts.any():
-        return piece
-    past = pd.DataFrame(piece.values[counts, : at + 1]).ffill(axis=1)
-    values = piece.values.copy()
-    values[counts, at] = past.iloc[:, -1].to_numpy()
-    return piece.with_values(values)
 
 
 def _still_there(rows: pd.DataFrame, piece: Panel, settings: Settings) -> pd.DataFrame:

@@ -7,10 +7,10 @@ import pandas as pd
 
 from features.metrics import Catalog
 from features.panel import Floats, Panel
-from features.signals import build_signals
 from models.base import WHOLE_WORKLOAD
 from models.together import Together, together_text
 from pipelines.learning import Learned
+from pipelines.score_rows import signals_since
 from pipelines.settings import Settings
 
 __all__ = ["together_rows"]
@@ -27,12 +27,12 @@ def together_rows(
     settings: Settings,
 ) -> pd.DataFrame:
     """What is said of every workload from ``start`` on; the panel goes back by the detector's
-    context and two steps more."""
+    context and what counters look back."""
     detector = Together(settings.detect.together)
-    window = panel.window(start - detector.context - 2 * panel.step)
-    signals = build_signals(window, expected[:, panel.n_steps - window.n_steps :], catalog)
+    signals = signals_since(panel, expected, start - detector.context, catalog)
+    times = panel.times[-signals.values.shape[1] :]
     said = detector.score(learned.detectors["together"], signals)
-    rows, cols = np.nonzero(~np.isnan(said.score) & (window.times >= start))
+    rows, cols = np.nonzero(~np.isnan(said.score) & (times >= start))
     text = np.full(said.score.shape, "", dtype=object)
     if len(said.points):
         text[said.points[:, 0], said.points[:, 1]] = together_text(signals, said)
@@ -41,7 +41,7 @@ def together_rows(
         {
             "workload": pd.array(np.array(signals.workloads, dtype=object)[rows], dtype="str"),
             "metric": pd.array(np.full(len(rows), WHOLE_WORKLOAD, dtype=object), dtype="str"),
-            "ts": window.times[cols],
+            "ts": times[cols],
             "detector": detector.name,
             "score": score,
             "expected": np.nan,

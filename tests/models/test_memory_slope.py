@@ -144,7 +144,7 @@ def lead_h(leaks: pd.DataFrame, made: Made) -> float:
 @pytest.fixture(scope="module")
 def leaks() -> list[tuple[Made, pd.DataFrame]]:
     rng = np.random.default_rng(7)
-    made = [leaking(rng, take_h) for take_h in np.geomspace(13, 130, 40)]
+    made = [leaking(rng, take_h) for take_h in np.geomspace(13, 130, 34)]
     made = [m for m in made if m.killed is not None and m.killed - m.onset >= 12 * 12]
     found = detect(made)
     by = dict(list(found.groupby(found["workload"].astype(str))))
@@ -152,7 +152,7 @@ def leaks() -> list[tuple[Made, pd.DataFrame]]:
 
 
 def test_nine_of_ten_leaks_are_seen_six_hours_before_the_limit(leaks):
-    assert len(leaks) >= 30
+    assert len(leaks) >= 25
     assert np.mean([lead_h(rows, m) >= 6 for m, rows in leaks]) >= 0.9
 
 
@@ -176,7 +176,7 @@ def test_four_of_five_intervals_hold_the_moment_of_the_kill(leaks):
 )
 def test_harmless_growth_is_no_leak(kind):
     rng = np.random.default_rng(11)
-    found = detect([harmless(kind, rng) for _ in range(12)])
+    found = detect([harmless(kind, rng) for _ in range(8)], HOURLY[::2])
     assert len(found)
     assert not found.loc[found["score"] >= 1, "workload"].nunique()
 
@@ -214,7 +214,7 @@ def test_a_row_needs_nothing_that_comes_later():
     shape=st.sampled_from(["flat", "nan", "two", "noise", "late", "gaps"]),
     limit=st.sampled_from([np.nan, 0.0, 1.0, 2e15]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_no_series_is_too_odd(level, shape, limit):
     x = np.full(N, level)
     empty = np.full(N, np.nan)
