@@ -111,7 +111,7 @@ class Band:
         _same_grid(panel, expected)
         p = self.params
         direction = np.array([_SIGNS[d] for d in directions or ["both"] * panel.n_series], np.int8)
-        level = _medians(panel.values)
+        level = np.nan_to_num(lower_medians(np.ascontiguousarray(panel.values)))
         informed = self._informed(panel, expected, level)
         residual = panel.values - np.where(informed[:, None], expected, level[:, None])
         hours = hours_of_week(panel)
@@ -278,12 +278,6 @@ class Band:
         p, per_hour = self.params, pd.Timedelta(hours=1) / step
         spans = np.unique([max(round(h * per_hour), 1) for h in p.spans_h]).astype(np.int64)
         return spans, max(round(p.level_h * per_hour), _FEWEST)
-
-
-def _medians(values: Floats) -> Floats:
-    """(n_series,); 0 where a series has no value."""
-    level = lower_medians(np.ascontiguousarray(values))
-    return np.where(np.isnan(level), 0.0, level)
 
 
 def _same_grid(panel: Panel, expected: Floats) -> None:

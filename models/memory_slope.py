@@ -31,7 +31,7 @@ LEAK_COLUMNS = (
 _MEMORY = ("memory_anon_bytes", "memory_rss_bytes", "memory_working_set_bytes",
            "memory_usage_bytes")  # fmt: skip
 """Names of one thing, the purest first: the last two hold page cache, which may grow."""
-_CAUTION = 0.25  # part of the halves' uncertainty that counts against a leak
+_CAUTION = 0.25  # least part of the halves' uncertainty that counts against a leak
 _CACHED_NOTE = "part of it may be page cache"
 _UNBOUNDED_NOTE = "no limit known: judged by its growth alone"
 
@@ -52,7 +52,7 @@ class MemorySlopeParams:
     """Points in a window: the lower envelope of as many bins."""
     aggregate_s: float = 1800.0
     """Bin in which load and time of day are learned."""
-    lookback_h: float = 186.0
+    lookback_h: float = 180.0
     """Past that is looked at, however much there is: with confirm_at_most_h eight days."""
     stale_h: float = 1.0
     """A series without a sample for so long is not judged."""
@@ -68,12 +68,17 @@ class MemorySlopeParams:
     """Growth may go on so much faster or slower than it was: widens P10 to P90."""
     significance_z: float = 2.5
     """Alert line of the trend test, in standard deviations."""
+    cautious_h: float = 48.0
+    """So far from the limit any sign that growth dies out counts in full, nearer it in part: a
+    cache that fills for days looks straight at first. Chosen on simulated workloads."""
     confirm_h: float = 0.5
     """A leak must have been one for this long already."""
-    patience: float = 0.1
-    """And for this share of the time that is left: what is far away can be looked at again."""
-    confirm_at_most_h: float = 6.0
-    """No leak has to be confirmed for longer."""
+    notice_h: float = 8.0
+    """With less time left nothing more is waited for."""
+    patience: float = 0.25
+    """And for this share of the time beyond: what is far away can be looked at again."""
+    confirm_at_most_h: float = 12.0
+    """No leak has to be confirmed for longer. Chosen, with ``patience``, on simulated workloads."""
     cached_metrics: tuple[str, ...] = _MEMORY[2:]
     """Metrics that hold page cache: any sign that growth dies out counts in full against a leak."""
     cache_warmup_h: float = 12.0
@@ -96,7 +101,7 @@ class MemorySlopeParams:
             raise ValueError(f"points must be at least 12, got {self.points}")
 
 
-_MAY_BE_ZERO = ("warmup_h", "cache_warmup_h", "model_error", "patience", "cache_share")
+_MAY_BE_ZERO = ("warmup_h", "cache_warmup_h", "model_error", "notice_h", "patience", "cache_share")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +196,9 @@ class MemorySlope:
         )
         knobs = Knobs(
             float(p.horizon_h), float(p.minimum_growth_share), float(p.sustained_h),
-            float(p.significance_z), float(p.extrapolation), _CAUTION, float(p.model_error),
-            float(p.confirm_h), float(p.patience), float(p.confirm_at_most_h),
-            float(p.cache_share), int(p.points), float(step_h),
+            float(p.significance_z), float(p.extrapolation), _CAUTION, float(p.cautious_h),
+            float(p.model_error), float(p.confirm_h), float(p.notice_h), float(p.patience),
+            float(p.confirm_at_most_h), float(p.cache_share), int(p.points), float(step_h),
         )  # fmt: skip
         spans = np.array([max(round(w / step_h), 1) for w in p.windows_h], dtype=np.int64)
         return spans, steps, knobs

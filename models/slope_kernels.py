@@ -36,7 +36,7 @@ OUTPUTS = ("slope_per_h", "slope_per_h_lower", "slope_per_h_upper", "value",
 _SCORE = OUTPUTS.index("score")
 _P50 = OUTPUTS.index("time_to_limit_p50_h")
 _STEP = 0.75  # a step has a parameter more than a line: so much smaller must be its error (BIC)
-_STEADY = 0.5  # far from the limit the second half must grow by so much of the first
+_STEADY = 0.75  # far from the limit the second half must grow by so much of the first
 _PASSES = 0.4  # least share of an even growth that the middle of the window must have
 _NEW_HIGH = 0.3  # share of the growth by which it must pass what was before
 _FALLS = 2.0  # growth over the falls that were usual before
@@ -66,8 +66,7 @@ class Steps(NamedTuple):
 
 
 class Knobs(NamedTuple):
-    """``MemorySlopeParams`` as the kernels need them; ``caution`` is the part of the halves'
-    uncertainty that counts against a leak."""
+    """``MemorySlopeParams`` as the kernels need them."""
 
     horizon_h: float
     growth_share: float
@@ -75,8 +74,10 @@ class Knobs(NamedTuple):
     significance_z: float
     extrapolation: float
     caution: float
+    cautious_h: float
     model_error: float
     confirm_h: float
+    notice_h: float
     patience: float
     confirm_at_most_h: float
     cache_share: float
@@ -177,7 +178,7 @@ def _judge(
     spare = knobs.cache_share * value if cached else 0.0
     p90 = max(hours_to(level - away, lower, season, limit + spare, coarse_h), p50)
     gap = limit + spare - level - usual - season.max()
-    caution = 1.0 if cached else knobs.caution
+    caution = 1.0 if cached else min(max(p50 / knobs.cautious_h, knobs.caution), 1.0)
     score = _score(window, past, fit, early, late, caution, bin_h, value, gap, steps, knobs)
     return slope, lower, upper, p10, p50, p90, score
 
@@ -263,19 +264,20 @@ def _judge_moment(
 def _judge_confirmed(
     given: Given, cached: bool, until: int, spans: Ints, steps: Steps, knobs: Knobs, out: Floats
 ):
-    """The same; a leak must have been one for the time it can be waited for: the middle of three
-    earlier scores counts."""
+    """The same; a leak must have been one for the time it can be waited for: of six earlier scores
+    the second least counts."""
     _judge_moment(given, cached, until, spans, steps, knobs, out)
-    wait_h = min(max(knobs.patience * out[_P50], knobs.confirm_h), knobs.confirm_at_most_h)
     if not out[_SCORE] >= 1.0:
         return
-    earlier, before = np.zeros(3), np.empty(len(out))
-    for k in range(3):
-        then = until - max(round(wait_h / knobs.step_h * (k + 1) / 3), 1)
+    spare_h = max(out[_P50] - knobs.notice_h, 0.0)
+    wait_h = min(knobs.confirm_h + knobs.patience * spare_h, knobs.confirm_at_most_h)
+    earlier, before = np.zeros(6), np.empty(len(out))
+    for k in range(6):
+        then = until - max(round(wait_h / knobs.step_h * (k + 1) / 6), 1)
         _judge_moment(given, cached, then, spans, steps, knobs, before)
         if np.isfinite(before[_SCORE]):
             earlier[k] = before[_SCORE]
-    out[_SCORE] = min(out[_SCORE], np.median(earlier))
+    out[_SCORE] = min(out[_SCORE], np.sort(earlier)[1])
 
 
 @njit(cache=True, nogil=True)
