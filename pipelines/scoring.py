@@ -86,8 +86,8 @@ class Scored:
 def reach(settings: Settings) -> pd.Timedelta:
     """How much past a panel must hold for what is scored in it.
 
-    The anchor is up to a day and a context before; what stands in for a forecast before the
-    training is a week before that.
+    The anchor is up to a stretch, of a day at most, and a context before; what stands in for a
+    forecast before the training is a week before that.
     """
     return _look_back(settings) + WEEK
 

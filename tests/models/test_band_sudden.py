@@ -90,6 +90,26 @@ def test_a_window_with_its_context_is_scored_like_the_whole(at: int) -> None:
         np.testing.assert_allclose(short, long, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
+def test_levels_that_are_learned_and_left_need_no_more_past_than_the_context() -> None:
+    rng = np.random.default_rng(0)
+    values = noise(60, 4 * DAY, 2)
+    for row in values:
+        for _ in range(4):
+            at, lasting = rng.integers(0, 4 * DAY), rng.integers(6, 2 * DAY)
+            row[at : at + lasting] *= rng.choice([0.0, 0.5, 2.0, np.nan])
+    expected = np.full(values.shape, 100.0)
+    band = Band()
+    history = noise(60, 2 * WEEK)
+    learned = band.fit(panel_of(history), np.full(history.shape, 100.0))
+    whole = band.score(learned, panel_of(values, 2 * WEEK), expected).score
+    assert (whole >= 1).any()
+    for at in range(2 * DAY, 4 * DAY, 72):
+        first = at - round(band.context / STEP)
+        piece = panel_of(values[:, first:], 2 * WEEK + first)
+        part = band.score(learned, piece, expected[:, first:]).score
+        np.testing.assert_allclose(part[:, at - first :], whole[:, at:], rtol=1e-9, atol=1e-9)
+
+
 def test_a_forecast_that_knows_nothing_is_not_used_and_one_that_knows_is() -> None:
     rng = np.random.default_rng(3)
     wave = 100 + 50 * np.sin(np.arange(2 * WEEK) * 2 * np.pi / DAY)

@@ -132,7 +132,7 @@ def test_rows_compare_only_where_everybody_answered() -> None:
 
 
 def test_too_little_history_is_said(samples: Path, tmp_path: Path) -> None:
-    early = (START + pd.Timedelta(hours=12)).isoformat()
+    early = (START + pd.Timedelta(hours=3)).isoformat()
     with pytest.raises(HistoryError, match=r"nothing can be backtested .* 2 × history"):
         backtest.fn(inputs=[str(samples)], out=str(tmp_path), as_of=early)
 

@@ -265,7 +265,7 @@ def test_too_little_to_score(
     source = tmp_path / "short.parquet"
     series(2).to_parquet(source)
     said = fails("score", "--input", str(source), "--train-until", "2026-05-02T00:00Z")
-    assert "1 × history 1.0 d, needs 4.0 d" in said
+    assert "1 × history 2.0 d, needs 4.0 d" in said
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,7 @@ def hourly(name: str, metric: str, days: int) -> pd.DataFrame:
     noise = np.random.default_rng(days).normal(0, 1, len(ts))
     value = 20 + 5 * np.sin(np.arange(len(ts)) * 2 * np.pi / 24) + noise
     labels = {"cluster": "c", "namespace": "n", "kind": "Deployment", "name": name}
+    value = value / 1000 if metric == "error_ratio" else value  # a ratio cannot be above 1
     return pd.DataFrame({**labels, "metric": metric, "ts": ts, "value": value})
 
 
