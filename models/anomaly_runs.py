@@ -41,7 +41,7 @@ def suspects(points: pd.DataFrame, at: str) -> pd.DataFrame:
     """The points of series that were ever at or above 1, one a stamp, sorted by series and stamp.
 
     Columns ``workload, metric, ts, score`` (the worst of all detectors), ``alerts`` (how many of
-    them are at or above 1), ``single`` (the only metric of its workload) and ``gone`` (a metric that
+    them are at or above 1), ``single`` (the only metric of its workload), ``gone`` (a metric that
     was due and has no value). Costs one look at the rows, and a sort of those of the series kept.
     """
     given = points["score"].to_numpy(dtype=np.float64)
@@ -105,8 +105,8 @@ def find_runs(
 
     ``points`` comes from ``suspects``; ``settling`` (n_points,) says where a release may still
     settle: there only severe points tell. A run opens when enough of its last points were at or
-    above 1, and closes after clear_n points below the end score. What is said of ``detected`` needs
-    no later point.
+    above 1, and closes after clear_n points below the end score, or of others only. What is said
+    of ``detected`` needs no later point.
     """
     number = points.groupby(["workload", "metric"], sort=False).ngroup()
     series = number.to_numpy().astype(np.int64)
@@ -127,6 +127,8 @@ def find_runs(
     last = pd.Series(np.flatnonzero(live)).groupby(run[live]).max().to_numpy()
     final = pd.Series(np.flatnonzero(active)).groupby(run[active]).max().to_numpy()
     series_end = np.searchsorted(series, series[final], side="right") - 1
+    newest = ts.max() if len(ts) else pd.NaT
+    silent = (newest - ts.iloc[final]).to_numpy() > p.clear_n * step.to_timedelta64()
     told, which = np.unique(run[tells], return_index=True)
     detected = np.flatnonzero(tells)[which]
     alerts = np.r_[0, np.cumsum(points["alerts"].to_numpy())]
@@ -136,7 +138,7 @@ def find_runs(
         "metric": points["metric"].to_numpy()[at[told]],
         "start": ts.iloc[start[told]].array,
         "detected": (ts.iloc[detected] + step).array,
-        "end": (ts.iloc[last] + step).where(final < series_end).iloc[told].array,
+        "end": (ts.iloc[last] + step).where((final < series_end) | silent).iloc[told].array,
         "score": pd.Series(score[live]).groupby(run[live]).max().to_numpy()[told],
         "alerts": (alerts[last + 1] - alerts[start])[told],
         "gone": 2 * (gone[detected + 1] - gone[start[told]])
@@ -180,10 +182,12 @@ def _joined(
     since = since - since.min()
     width = max(int(n * (step / pd.Timedelta(1, "ms"))), 1)
     workload = pd.factorize(points["workload"])[0].astype(np.int64)
+    # what is said of the workload as a whole may be the same metric again: it is no witness
+    own = (points["metric"] != WHOLE_WORKLOAD).to_numpy()
 
     def witnesses(group: NDArray[np.int64]) -> NDArray[np.int64]:
         place = group * (since.max() + 2 * width) + since
-        every = np.sort(place[hot])
+        every = np.sort(place[hot & own])
         upto, before = (np.searchsorted(every, p, "right") for p in (place, place - width))
         return upto - before
 

@@ -49,6 +49,7 @@ _QUIET = pd.Timedelta(hours=1)
 _FLAT = 1e-3  # of its level: the scale of a series that never moved
 _TINY = 1e-12
 _NEVER = 2**62
+_ONE_GRAIN = 1.5  # a step to the next value that can be measured is no anomaly
 _FEWEST = 8  # steps that make a level
 _SIGNS = {"up": 1, "down": -1, "both": 0}
 
@@ -116,9 +117,8 @@ class Band:
         residual = panel.values - np.where(informed[:, None], expected, level[:, None])
         hours = hours_of_week(panel)
         nothing = np.zeros(panel.n_series)
-        smallest = np.fmax(
-            resolution(panel.values), nothing if minimum_deviation is None else minimum_deviation
-        )
+        grain = _ONE_GRAIN * resolution(panel.values)
+        smallest = np.fmax(grain, nothing if minimum_deviation is None else minimum_deviation)
         relative = nothing + np.nan if minimum_relative is None else minimum_relative
         scale = self._scale(panel, residual, hours, smallest).astype(np.float32)
         z = residual / scale[:, hours]
@@ -140,6 +140,7 @@ class Band:
                 "share": share,
                 "gap": self._gaps(panel, share[:, hours]),
                 "direction": direction,
+                "never_below_0": np.fmin.reduce(panel.values, axis=1, initial=np.inf) >= 0,
                 "alive": alive(panel.values, expected),
                 "verdict": np.where(usable, 0, 1).astype(np.int8),
             },
@@ -208,6 +209,7 @@ class Band:
         lasting = (reason == Reason.LASTING_ABOVE) | (reason == Reason.LASTING_BELOW)
         np.multiply(line, own, out=near, where=lasting)
         lower, upper = edges(centre, half, level * own, near, lasting)
+        np.maximum(lower, 0.0, out=lower, where=learned["never_below_0"][:, None])
         lower[(direction == 1)[:, None] & ~np.isnan(lower)] = -np.inf
         upper[(direction == -1)[:, None] & ~np.isnan(upper)] = np.inf
         return BandScores(score, lower, upper, centre, reason, (values - centre) / scale)

@@ -111,10 +111,10 @@ def _learn(x: Floats, e: Floats, width: Floats, spare: Any) -> tuple[float, floa
 def edges(
     centre: Floats, half: Floats, level: Floats, near: Floats, lasting: NDArray[np.bool_]
 ) -> tuple[Floats, Floats]:
-    """Where a point scores 1: in the band and near the last hours' level, if that is in the band
-    itself. Of what lasts, where the mean would."""
+    """Where a point scores 1: in the band and near the last hours' level, if that agrees with the
+    forecast. Of what lasts, where the mean would."""
     lower, upper = centre - half, centre + half
-    inside = (np.abs(level) < half) | lasting  # False where the level is unknown
+    inside = (np.abs(level) < np.fmin(half, near)) | lasting  # False where the level is unknown
     np.fmax(lower, centre + level - near, out=lower, where=inside)
     np.fmin(upper, centre + level + near, out=upper, where=inside)
     return lower, upper

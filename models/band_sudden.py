@@ -124,9 +124,8 @@ def sudden_scores(
     Returns
     -------
     ratio : (n_series, n_steps)
-        Signed; 1 is the line. 0 where nothing can be said. A mean of several steps counts up to
-        just below the line while the mean of the last few, a quarter of the shortest span, is no
-        longer beyond it: what is over is over.
+        Signed; 1 is the line. 0 where nothing can be said. A mean of several steps counts as far as
+        that of the last few (a quarter of the shortest span) is out as well: what is over is over.
     level : (n_series, n_steps)
         Median of the residuals of the last hours, NaN where unknown.
     line : (n_series, n_steps)
@@ -154,10 +153,8 @@ def sudden_scores(
                 line = max(thresholds[i, k], least[i, t], relative[i, t] / np.sqrt(spans[k]))
                 if np.isnan(mean[t]) or not line > 0.0:
                     continue
-                now = mean[t] / line
-                still = recent[t] * np.sign(now) >= line
-                if not still and abs(now) >= 1.0:
-                    now = np.sign(now) * 0.99
+                side = np.sign(mean[t])
+                now = side * min(abs(mean[t]), max(side * recent[t], 0.0)) / line
                 if abs(now) > abs(ratio[i, t]) or k == 0:
                     ratio[i, t], lines[i, t], which[i, t] = now, line, k
     return ratio, level, lines, which

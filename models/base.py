@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 
 from features.panel import Floats, Panel
 
-__all__ = ["WHOLE_WORKLOAD", "Baselines", "Forecaster", "Solves"]
+__all__ = ["CRITICAL", "WHOLE_WORKLOAD", "Baselines", "Forecaster", "Solves"]
 
 WHOLE_WORKLOAD = "*"
 """The ``metric`` of scores that are about all of a workload's metrics together."""
+
+CRITICAL = 2.0
+"""From this score on, twice as far as the alert line, an anomaly is critical; below, a warning."""
 
 
 @dataclass(frozen=True, slots=True)

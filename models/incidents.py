@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from features.changes import DEPLOY
 from features.civil import Calendar
 from models.anomaly_runs import RunParams, find_runs, suspects
+from models.base import CRITICAL
 from models.incident_evidence import ranked_evidence
 from models.incident_links import FAR, by_workload, incident_numbers, without_leaking
 from models.incident_text import cause_lists, leak_causes, leak_titles, titles
@@ -45,7 +46,7 @@ class IncidentParams:
     persist_n: int = 3
     """… among so many neighbours make an anomaly."""
     severe: float = 3.0
-    """From this score on, ``severe_points`` in a row are enough; incidents are critical."""
+    """From this score on, ``severe_points`` in a row are enough."""
     severe_points: int = 2
     sure: float = 1.5
     """An anomaly of one metric alone whose points stay below this …"""
@@ -60,7 +61,7 @@ class IncidentParams:
     """An anomaly ends below this …"""
     clear_n: int = 6
     """Points in a row below ``end_score`` that end an anomaly."""
-    gap_min: float = 120.0
+    gap_min: float = 240.0
     """Anomalies of one workload so close to each other are one incident."""
     join_min: float = 15.0
     """Anomalies of neighbours that begin so close to each other are one incident."""
@@ -187,7 +188,7 @@ def _anomalous(
     ranked = ranked_evidence(runs, scores, before, events, edges, calendars)
     frame["causes"] = frame["incident"].map(cause_lists(ranked, frame["incident"], p.causes))
     frame["title"] = titles(frame, runs, ranked, scores, calendars)
-    frame["severity"] = np.where(frame["score"] >= p.severe, "critical", "warning")
+    frame["severity"] = np.where(frame["score"] >= CRITICAL, "critical", "warning")
     return frame
 
 

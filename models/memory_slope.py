@@ -31,7 +31,7 @@ LEAK_COLUMNS = (
 _MEMORY = ("memory_anon_bytes", "memory_rss_bytes", "memory_working_set_bytes",
            "memory_usage_bytes")  # fmt: skip
 """Names of one thing, the purest first: the last two hold page cache, which may grow."""
-_CAUTION = 0.25  # least part of the halves' uncertainty that counts against a leak
+_CAUTION = 0.25  # part of the halves' uncertainty that counts against a leak
 _CACHED_NOTE = "part of it may be page cache"
 _UNBOUNDED_NOTE = "no limit known: judged by its growth alone"
 
@@ -68,9 +68,6 @@ class MemorySlopeParams:
     """Growth may go on so much faster or slower than it was: widens P10 to P90."""
     significance_z: float = 2.5
     """Alert line of the trend test, in standard deviations."""
-    cautious_h: float = 48.0
-    """So far from the limit any sign that growth dies out counts in full, nearer it in part: a
-    cache that fills for days looks straight at first. Chosen on simulated workloads."""
     confirm_h: float = 0.5
     """A leak must have been one for this long already."""
     notice_h: float = 8.0
@@ -78,7 +75,8 @@ class MemorySlopeParams:
     patience: float = 0.25
     """And for this share of the time beyond: what is far away can be looked at again."""
     confirm_at_most_h: float = 12.0
-    """No leak has to be confirmed for longer. Chosen, with ``patience``, on simulated workloads."""
+    """No leak has to be confirmed for longer. Chosen, with ``patience``, on simulated workloads:
+    caches fill for days, and look straight at first."""
     cached_metrics: tuple[str, ...] = _MEMORY[2:]
     """Metrics that hold page cache: any sign that growth dies out counts in full against a leak."""
     cache_warmup_h: float = 12.0
@@ -196,7 +194,7 @@ class MemorySlope:
         )
         knobs = Knobs(
             float(p.horizon_h), float(p.minimum_growth_share), float(p.sustained_h),
-            float(p.significance_z), float(p.extrapolation), _CAUTION, float(p.cautious_h),
+            float(p.significance_z), float(p.extrapolation), _CAUTION,
             float(p.model_error), float(p.confirm_h), float(p.notice_h), float(p.patience),
             float(p.confirm_at_most_h), float(p.cache_share), int(p.points), float(step_h),
         )  # fmt: skip

@@ -36,9 +36,9 @@ OUTPUTS = ("slope_per_h", "slope_per_h_lower", "slope_per_h_upper", "value",
 _SCORE = OUTPUTS.index("score")
 _P50 = OUTPUTS.index("time_to_limit_p50_h")
 _STEP = 0.75  # a step has a parameter more than a line: so much smaller must be its error (BIC)
-_STEADY = 0.75  # far from the limit the second half must grow by so much of the first
+_STEADY = 0.5  # far from the limit the second half must grow by so much of the first
 _PASSES = 0.4  # least share of an even growth that the middle of the window must have
-_NEW_HIGH = 0.3  # share of the growth by which it must pass what was before
+_NEW_HIGH = 0.5  # share of the growth by which it must pass what was before
 _FALLS = 2.0  # growth over the falls that were usual before
 _HEALTHY = 0.85  # of the limit: a lifetime that came closer may have died of the same leak
 Ints = NDArray[np.int64]
@@ -74,7 +74,6 @@ class Knobs(NamedTuple):
     significance_z: float
     extrapolation: float
     caution: float
-    cautious_h: float
     model_error: float
     confirm_h: float
     notice_h: float
@@ -178,7 +177,7 @@ def _judge(
     spare = knobs.cache_share * value if cached else 0.0
     p90 = max(hours_to(level - away, lower, season, limit + spare, coarse_h), p50)
     gap = limit + spare - level - usual - season.max()
-    caution = 1.0 if cached else min(max(p50 / knobs.cautious_h, knobs.caution), 1.0)
+    caution = 1.0 if cached or 24.0 <= p50 <= knobs.horizon_h else knobs.caution  # no hurry there
     score = _score(window, past, fit, early, late, caution, bin_h, value, gap, steps, knobs)
     return slope, lower, upper, p10, p50, p90, score
 
@@ -265,15 +264,16 @@ def _judge_confirmed(
     given: Given, cached: bool, until: int, spans: Ints, steps: Steps, knobs: Knobs, out: Floats
 ):
     """The same; a leak must have been one for the time it can be waited for: of six earlier scores
-    the second least counts."""
+    the second least counts. Beyond the horizon: three in half of it."""
     _judge_moment(given, cached, until, spans, steps, knobs, out)
     if not out[_SCORE] >= 1.0:
         return
-    spare_h = max(out[_P50] - knobs.notice_h, 0.0)
-    wait_h = min(knobs.confirm_h + knobs.patience * spare_h, knobs.confirm_at_most_h)
-    earlier, before = np.zeros(6), np.empty(len(out))
-    for k in range(6):
-        then = until - max(round(wait_h / knobs.step_h * (k + 1) / 6), 1)
+    wait_h = knobs.confirm_h + knobs.patience * max(out[_P50] - knobs.notice_h, 0.0)
+    near = out[_P50] <= knobs.horizon_h
+    n, most_h = (6, knobs.confirm_at_most_h) if near else (3, 0.5 * knobs.confirm_at_most_h)
+    earlier, before = np.zeros(n), np.empty(len(out))
+    for k in range(n):
+        then = until - max(round(min(wait_h, most_h) / knobs.step_h * (k + 1) / n), 1)
         _judge_moment(given, cached, then, spans, steps, knobs, before)
         if np.isfinite(before[_SCORE]):
             earlier[k] = before[_SCORE]

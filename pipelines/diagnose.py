@@ -74,8 +74,13 @@ def diagnose(
         raise HistoryError(str(error)) from error
     ranked = ranked[ranked["score"] > 0]
     ranked.insert(0, "name", [name_of(w) for w in ranked["workload"]])
-    ranked = ranked.drop_duplicates("name").head(top)
+    ranked = ranked.head(top)
     done, skipped = _accounted(parted)
+    if not done:
+        raise HistoryError(
+            f"nothing to compare: no series was measured both before and after {onset.isoformat()}"
+            f" ({', '.join(f'{n} × {reason}' for reason, n in skipped.items())})"
+        )
     result: dict[str, Any] = {
         "causes": ranked[["name", "metric", "score", "confidence", "evidence", "workload"]].to_dict(
             "records"

@@ -34,7 +34,10 @@ def replayed(
     """
     parts: list[Scored] = []
     flagged: list[pd.DataFrame] = []
+    first = compact(panel).start
     for begin, until in _blocks(train_until.floor(panel.step), panel.end, settings):
+        if until <= first:  # nothing was measured yet, for whatever time
+            continue
         before = panel.window(begin - pd.Timedelta(days=settings.history.days), begin)
         history = compact(before)
         known = AnomalousPoints.of(flagged, history.step)

@@ -20,7 +20,7 @@ from features.panel import Floats, Panel
 from features.signals import LOOK_BACK_STEPS, Signals, build_signals
 from features.silences import Silence, silenced_rows
 from models.band import Band, reasons_text
-from models.base import WHOLE_WORKLOAD
+from models.base import CRITICAL, WHOLE_WORKLOAD
 from models.isolation_forest import IsolationForest, contributions_text
 from pipelines.learning import Learned
 from pipelines.settings import Settings
@@ -29,7 +29,6 @@ __all__ = ["SILENCED", "band_rows", "forest_rows", "signals_since", "with_silenc
 
 SILENCED = "silenced"
 """The severity of what nobody wants to be told of: it makes no incident."""
-_CRITICAL = 2.0
 
 
 def band_rows(
@@ -137,4 +136,4 @@ def _rows(
 
 
 def _severity(score: Floats) -> NDArray[Any]:
-    return np.select([score >= _CRITICAL, score >= 1], ["critical", "warning"], "normal")
+    return np.select([score >= CRITICAL, score >= 1], ["critical", "warning"], "normal")

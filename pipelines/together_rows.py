@@ -7,15 +7,13 @@ import pandas as pd
 
 from features.metrics import Catalog
 from features.panel import Floats, Panel
-from models.base import WHOLE_WORKLOAD
+from models.base import CRITICAL, WHOLE_WORKLOAD
 from models.together import Together, together_text
 from pipelines.learning import Learned
 from pipelines.score_rows import signals_since
 from pipelines.settings import Settings
 
 __all__ = ["together_rows"]
-
-_CRITICAL = 2.0
 
 
 def together_rows(
@@ -49,7 +47,7 @@ def together_rows(
             "upper": np.nan,
             "value": said.raw[rows, cols],
             "severity": np.select(
-                [score >= _CRITICAL, score >= 1], ["critical", "warning"], "normal"
+                [score >= CRITICAL, score >= 1], ["critical", "warning"], "normal"
             ),
             "reason": text[rows, cols],
         }
