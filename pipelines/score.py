@@ -195,12 +195,12 @@ def _stamp(run: Run) -> dict[str, Any]:
 
 
 def _told_note(figures: Mapping[str, float]) -> str:
-    """``31 alerts → 7 incidents, told 10 min after they began (median); 2 leaking workloads``."""
+    """``31 alerts → 7 incidents, told 10 min after they began (median), leaks in 2 workloads``."""
     delay = figures.get("detection_delay_median_s", float("nan"))
     when = "" if pd.isna(delay) else f", told {delay / 60:.0f} min after they began (median)"
     return (
-        f"  {figures.get('raw_alerts', 0):.0f} alerts → {figures['incidents']:.0f} incidents{when}; "
-        f"{figures['leaks']:.0f} leaking workloads"
+        f"  {figures.get('raw_alerts', 0):.0f} alerts → {figures['incidents']:.0f} incidents"
+        f"{when}, leaks in {figures['leaks']:.0f} workloads"
     )
 
 
