@@ -26,8 +26,8 @@ _HIGHEST = 1.25
 
 
 class Told(NamedTuple):
-    """When points of a series are told (``models/incidents.py``): ``m`` of ``n`` at ``sure``, or
-    ``alone_m`` of ``alone_n`` at 1; the only metric of its workload: ``m`` of ``n`` at 1."""
+    """When points of a series are counted as told: ``m`` of ``n`` at ``sure``, or ``alone_m`` of
+    ``alone_n`` at 1; the only metric of its workload: ``m`` of ``n`` at 1."""
 
     m: int
     n: int

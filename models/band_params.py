@@ -17,8 +17,9 @@ class BandParams:
     """The band's part of it where a workload has several metrics: the rest is for the detectors
     that judge it as a whole."""
     told: tuple[int, int, float, int, int] = (2, 3, 1.5, 6, 8)
-    """What the budget counts: the ``persist_m``, ``persist_n``, ``sure``, ``alone_m`` and
-    ``alone_n`` of ``models/incidents.py``."""
+    """What the budget counts: points and neighbours at so many times the line, or points and
+    neighbours at the line, of a workload of several metrics. As ``models/incidents.py`` tells, but
+    for the last two: it waits a little longer, which keeps below the budget."""
     trust_days: float = 7.0
     """History of which a workload's own count of alerts is trusted half."""
     persistence_steps: int = 1

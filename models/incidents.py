@@ -50,11 +50,11 @@ class IncidentParams:
     severe_points: int = 2
     sure: float = 1.5
     """An anomaly of one metric alone whose points stay below this …"""
-    alone_m: int = 6
+    alone_m: int = 9
     """… needs so many of them …"""
-    alone_n: int = 8
+    alone_n: int = 12
     """… among so many neighbours: the alert budget lets single metrics pass the line by chance."""
-    settle_min: float = 30.0
+    settle_min: float = 60.0
     """So long after a deploy a workload may settle: only severe points are told; the rest is, if
     it lasts."""
     end_score: float = 0.7

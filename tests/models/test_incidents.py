@@ -153,7 +153,7 @@ def test_the_callee_that_went_first_is_the_cause():
 
 
 def test_a_deploy_just_before_is_named():
-    scores = scored({("a", "x"): hot(50, 9)})
+    scores = scored({("a", "x"): hot(50, 15)})
     events = pd.DataFrame(
         {"workload": [SHOP + "a"], "ts": [START + 48 * STEP], "event": ["deploy"]}
     )
@@ -222,7 +222,7 @@ def test_nothing_in_common_is_no_cause():
     assert rank_causes(frame, frame)["score"].tolist() == [0.0]
 
 
-@pytest.mark.parametrize("wrong", [{"gap_min": 0}, {"persist_m": 5}, {"alone_m": 9}])
+@pytest.mark.parametrize("wrong", [{"gap_min": 0}, {"persist_m": 5}, {"alone_m": 13}])
 def test_knobs_that_cannot_work_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         IncidentParams(**wrong)
@@ -248,8 +248,8 @@ def test_one_metric_that_is_hardly_out_must_last():
     weak = hot(60, 5, 1.2)
     calm: dict[int, float] = {}
     assert group_incidents(scored({("a", "x"): weak, ("a", "z"): calm}), NO_LEAK).empty
-    lasting = group_incidents(scored({("a", "x"): hot(60, 7, 1.2), ("a", "z"): calm}), NO_LEAK)
-    assert lasting["detected_at"].tolist() == [START + 66 * STEP]
+    lasting = group_incidents(scored({("a", "x"): hot(60, 10, 1.2), ("a", "z"): calm}), NO_LEAK)
+    assert lasting["detected_at"].tolist() == [START + 69 * STEP]
     assert lasting["started_at"].tolist() == [START + 60 * STEP]
     joined = group_incidents(scored({("a", "x"): weak, ("a", "y"): hot(62, 1, 1.2)}), NO_LEAK)
     assert joined["detected_at"].tolist() == [START + 63 * STEP]
@@ -269,12 +269,13 @@ def deploy(step: int, workload: str = "a", event: str = "deploy") -> pd.DataFram
 
 
 def test_a_deploy_may_settle_and_what_lasts_or_is_severe_is_told():
-    short, long, severe = (scored({("a", "x"): s}) for s in (hot(60, 5), hot(60, 9), hot(60, 5, 9)))
+    points = (hot(60, 5), hot(60, 15), hot(60, 5, 9))
+    short, long, severe = (scored({("a", "x"): s}) for s in points)
     assert group_incidents(short, NO_LEAK, events=deploy(60)).empty
     assert len(group_incidents(short, NO_LEAK, events=deploy(60, event="restart"))) == 1
     assert len(group_incidents(short, NO_LEAK, events=deploy(60, "b"))) == 1
     told = group_incidents(long, NO_LEAK, events=deploy(60)).iloc[0]
-    assert (told["started_at"], told["detected_at"]) == (START + 60 * STEP, START + 67 * STEP)
+    assert (told["started_at"], told["detected_at"]) == (START + 60 * STEP, START + 73 * STEP)
     assert told["title"].endswith(", after a deploy")
     told = group_incidents(severe, NO_LEAK, events=deploy(60)).iloc[0]
     assert told["detected_at"] == START + 62 * STEP
