@@ -86,8 +86,8 @@ class Band:
         panel
             Training weeks; NaN is left out.
         expected : (n_series, n_steps)
-            Forecast on the same grid; NaN where there is none. A series that has hardly any, or
-            moves as much around it as around its own level, is held against its median.
+            Forecast on the same grid; NaN where there is none. A series that it says nothing of
+            is held against its own median.
         directions : (n_series,)
             Which side is an anomaly; by default both.
         minimum_deviation : (n_series,)
@@ -116,8 +116,7 @@ class Band:
         informed = self._informed(panel, expected, level)
         residual = panel.values - np.where(informed[:, None], expected, level[:, None])
         hours = hours_of_week(panel)
-        nothing = np.zeros(panel.n_series)
-        grain = _ONE_GRAIN * resolution(panel.values)
+        nothing, grain = np.zeros(panel.n_series), _ONE_GRAIN * resolution(panel.values)
         smallest = np.fmax(grain, nothing if minimum_deviation is None else minimum_deviation)
         relative = nothing + np.nan if minimum_relative is None else minimum_relative
         scale = self._scale(panel, residual, hours, smallest).astype(np.float32)
@@ -224,11 +223,15 @@ class Band:
 
     def _gaps(self, panel: Panel, share: NDArray[np.float32]) -> NDArray[np.int64]:
         """Samples in a row whose absence is news, (n_series,)."""
-        p = self.params
+        p, month = self.params, panel.step / _MONTH
         longest = max(round(pd.Timedelta(hours=p.gap_h) / panel.step), p.missing_steps)
-        events = (~np.isnan(panel.values)).sum(axis=1) * (panel.step / _MONTH) * p.alerts_per_month
-        values = np.ascontiguousarray(panel.values)
-        return usual_gaps(values, share >= p.due_share, p.missing_steps, longest, events)
+        events = (~np.isnan(panel.values)).sum(axis=1) * month * p.alerts_per_month
+        names, group = np.unique(panel.keys["workload"].to_numpy(dtype=str), return_inverse=True)
+        there = np.zeros((len(names), panel.n_steps), dtype=bool)
+        np.logical_or.at(there, group, ~np.isnan(panel.values))
+        there[np.bincount(group, minlength=len(names)) == 1] = True
+        due = (share >= p.due_share) & there[group]  # all gone: an outage, or blanked
+        return usual_gaps(panel.values, due, p.missing_steps, longest, events)
 
     def _scale(
         self, panel: Panel, residual: Floats, hours: NDArray[np.intp], smallest: Floats
