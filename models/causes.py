@@ -32,7 +32,6 @@ __all__ = [
     "CAUSE_COLUMNS",
     "CauseParams",
     "changed_in_words",
-    "explained_by_callees",
     "measure_changes",
     "rank_causes",
 ]
@@ -227,15 +226,3 @@ def _listed(weighed: _Weighed, shares: Floats, target: str | None, limit: int) -
     seen_at = "" if target is None else unquote(target.rsplit("/", 1)[-1])
     rows["evidence"] = evidence_in_words(rows, seen_at, length)
     return rows[list(CAUSE_COLUMNS)]
-
-
-def explained_by_callees(started: pd.Series, edges: pd.DataFrame | None) -> set[str]:
-    """Workloads with a callee that went wrong no later; ``started``: workload → start."""
-    if edges is None or edges.empty:
-        return set()
-    calls = edges[edges["caller"].isin(started.index) & edges["callee"].isin(started.index)]
-    calls = calls[calls["caller"] != calls["callee"]]
-    first = (
-        started.reindex(calls["callee"]).to_numpy() <= started.reindex(calls["caller"]).to_numpy()
-    )
-    return set(calls.loc[first, "caller"])
