@@ -12,6 +12,13 @@
     │   └── EmptyResult        the server answered, and there was nothing
     ├── InputError             a file given by the user cannot be read as samples
     ├── StoreError             the Parquet store is missing, damaged or of another version
+    ├── ClusterError           the Kubernetes API said no, or nothing
+    │   ├── ClusterUnreachable no answer, none in time, or 429/5xx again and again
+    │   ├── ClusterForbidden   401 or 403: the text names the verb, the resource and who we are
+    │   ├── ObjectMissing      404: the object or its kind is not there
+    │   ├── ObjectChanged      409: it was changed, or recreated, since it was read
+    │   ├── FieldConflict      409 of an apply: other managers own the field; it names them
+    │   └── ObjectRefused      400, 422 and the like: the server found the content wrong
     ├── ModelError             no model, or one that does not load and score
     └── HistoryError           there are samples, and too few to do what was asked
 
@@ -20,14 +27,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 __all__ = [
     "AccessDenied",
+    "ClusterError",
+    "ClusterForbidden",
+    "ClusterUnreachable",
     "ConfigError",
     "EmptyResult",
+    "FieldConflict",
     "ForetideError",
     "HistoryError",
     "InputError",
     "ModelError",
+    "ObjectChanged",
+    "ObjectMissing",
+    "ObjectRefused",
     "QueryFailed",
     "QueryTooLarge",
     "SourceError",
@@ -74,6 +90,42 @@ class InputError(ForetideError):
 
 class StoreError(ForetideError):
     """The Parquet store is missing, damaged or of another version."""
+
+
+class ClusterError(ForetideError):
+    """The Kubernetes API said no, or nothing."""
+
+
+class ClusterUnreachable(ClusterError):
+    """The API server did not answer, not in time, or was overloaded however often it was asked."""
+
+
+class ClusterForbidden(ClusterError):
+    """The API server does not let us; the text names verb, resource and who we are."""
+
+
+class ObjectMissing(ClusterError):
+    """The object, or the kind of object, is not there."""
+
+
+class ObjectChanged(ClusterError):
+    """The object was changed or recreated since it was read."""
+
+
+class FieldConflict(ClusterError):
+    """Other managers own a field that we wanted to apply.
+
+    ``owners`` is manager → the fields it owns, as the server told.
+    """
+
+    def __init__(self, text: str, owners: Mapping[str, tuple[str, ...]]) -> None:
+        """Keep who owns what beside the text."""
+        super().__init__(text)
+        self.owners = dict(owners)
+
+
+class ObjectRefused(ClusterError):
+    """The API server found the content wrong."""
 
 
 class ModelError(ForetideError):

@@ -35,6 +35,7 @@ from models.drift import DriftParams
 from models.incidents import IncidentParams
 from models.isolation_forest import IsolationForestParams
 from models.memory_slope import MemorySlopeParams
+from models.modes import Rule
 from models.plan import PlanParams
 from models.prophet import ProphetParams
 from models.replay import ReplayParams
@@ -46,6 +47,7 @@ from pipelines.errors import ConfigError
 from pipelines.hygiene import HygieneParams
 from pipelines.report.data import ReportParams
 from pipelines.settings_outside import (
+    ClusterSettings,
     IngestSettings,
     Section,
     SourceSettings,
@@ -139,6 +141,8 @@ class DetectSettings(Section):
 class PrescaleSettings(Section):
     """From forecasts to floors."""
 
+    rules: tuple[Rule, ...] = ()
+    """What people want for which workloads; the first that matches counts."""
     capacity: CapacityParams = CapacityParams()
     plan: PlanParams = PlanParams()
     replay: ReplayParams = ReplayParams()
@@ -177,6 +181,7 @@ class Settings(BaseSettings):
     source: SourceSettings = SourceSettings()
     ingest: IngestSettings = IngestSettings()
     store: StoreSettings = StoreSettings()
+    cluster: ClusterSettings = ClusterSettings()
     tracking: TrackingSettings = TrackingSettings()
     history: HistorySettings = HistorySettings()
     metrics: dict[str, dict[str, Any] | None] = Field(

@@ -15,7 +15,14 @@ from pipelines.adapters.http import HttpParams
 from pipelines.adapters.prometheus import PrometheusParams
 from pipelines.bill import Budget, Prices
 
-__all__ = ["IngestSettings", "Section", "SourceSettings", "StoreSettings", "TrackingSettings"]
+__all__ = [
+    "ClusterSettings",
+    "IngestSettings",
+    "Section",
+    "SourceSettings",
+    "StoreSettings",
+    "TrackingSettings",
+]
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -126,3 +133,17 @@ class TrackingSettings(Section):
     uri: str = ""
     experiment: str = "foretide"
     model_prefix: str = "foretide"
+
+
+class ClusterSettings(Section):
+    """The Kubernetes API of the cluster that plans are for."""
+
+    connect: Literal["no", "kubeconfig", "in_cluster"] = "no"
+    """``kubeconfig``: as kubectl does; ``in_cluster``: as the pod's account; ``no``: never."""
+    kubeconfig: str = ""
+    """A file; empty: ``KUBECONFIG`` of the environment, else ~/.kube/config."""
+    context: str = ""
+    """Of the kubeconfig; empty: its current one."""
+    name: str = ""
+    """What this cluster is called in the samples; empty: ``source.cluster``."""
+    timeout_s: float = Field(default=30, gt=0)

@@ -1,0 +1,67 @@
+"""Who holds a workload's floor in a cluster, as it was read there: an HPA or a ScaledObject."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from models.modes import Mode
+
+__all__ = ["Holder", "Rung"]
+
+Rung = Literal["hpa", "keda"]
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """One object whose field is a workload's floor.
+
+    Attributes
+    ----------
+    workload : the scale target, ``cluster/namespace/kind/name``
+    rung : ``hpa``: spec.minReplicas of an HPA; ``keda``: spec.minReplicaCount of a ScaledObject
+    name, namespace, uid, resource_version : of the object, at the moment it was read
+    floor : the field's value; None where it is unset
+    ceiling : maxReplicas, maxReplicaCount; None where it is unset
+    replicas, desired : of the HPA's status
+    owners : managers of the field that are not us, by managedFields
+    ours : whether we are among its managers
+    original : the user's own value by our annotation (None: it was unset), where ``plan_id`` is set
+    plan_id : which plan raised it, by our annotation; empty where nobody of us did
+    held_until : until when, by our annotation; None where we hold nothing
+    reverts : how often somebody took the field back, by our annotation
+    mode : what an annotation on the object, its target or its namespace says; None where none does
+    problem : why a floor would do nothing here (KEDA is paused, target at zero); empty if not
+    """
+
+    workload: str
+    rung: Rung
+    name: str
+    namespace: str
+    uid: str
+    resource_version: str
+    floor: int | None
+    ceiling: int | None
+    replicas: int
+    desired: int
+    owners: tuple[str, ...] = ()
+    ours: bool = False
+    original: int | None = None
+    plan_id: str = ""
+    held_until: pd.Timestamp | None = None
+    reverts: int = 0
+    mode: Mode | None = None
+    problem: str = ""
+
+    @property
+    def held(self) -> bool:
+        """Whether our annotation is on the object."""
+        return bool(self.plan_id)
+
+    @property
+    def user_floor(self) -> int:
+        """The user's own floor: unset is 1 for an HPA and 0 for KEDA."""
+        value = self.original if self.held else self.floor
+        return (1 if self.rung == "hpa" else 0) if value is None else value
