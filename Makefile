@@ -15,7 +15,7 @@ export DO_NOT_TRACK ?= 1
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 
 .PHONY: demo test test-fast lint format lock clean help install install-dev \
-  bench-ingest bench-panel bench-layout bench-forecast bench-detect eval-forecast eval-detect
+  bench-ingest bench-panel bench-layout bench-forecast bench-detect bench-replay eval-forecast eval-detect
 .DEFAULT_GOAL := help
 
 help:            ## Show what can be made
@@ -61,6 +61,9 @@ bench-layout: $(VENV)/.dev     ## Encodings, compression and row groups of the s
 
 bench-forecast: $(VENV)/.bench ## Prophet's fit beside stock and prophet-batch; the weekly training of 10,000 workloads
 	$(BIN)/python tests/bench/forecast.py $(ARGS)
+
+bench-replay: $(VENV)/.dev     ## A week of 1,000 workloads at 15 s steps, every policy of the replay
+	$(BIN)/python tests/bench/replay.py $(ARGS)
 
 bench-detect: $(VENV)/.dev     ## Isolation forests beside scikit-learn; a tick of 10,000 workloads; diagnose
 	$(BIN)/python tests/bench/detect.py $(ARGS)

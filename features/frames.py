@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 __all__ = [
     "ACCURACY",
+    "ADVICE",
     "BACKTEST",
     "CAPACITY",
     "CONTRACTS",
@@ -139,17 +140,22 @@ FORECASTS = _contract(
 CAPACITY = _contract(
     "capacity",
     ("workload", "issued_at", "ts"),
+    None,
+    ("ready_replicas", "lead_time_source"),
     workload=_LABEL, issued_at=_TS, ts=_TS,
-    replicas=pa.int64(), reactive_replicas=pa.int64(), cpu_cores=_F, memory_bytes=_F,
-    lead_time_s=_F, quantile=_F, gate=_LABEL, gate_reason=_S,
+    replicas=pa.int64(), ready_replicas=pa.int64(), reactive_replicas=pa.int64(),
+    cpu_cores=_F, memory_bytes=_F,
+    lead_time_s=_F, lead_time_source=_LABEL, quantile=_F, gate=_LABEL, gate_reason=_S,
     run_id=_LABEL, valid_until=_TS,
 )  # fmt: skip
 LEDGER = _contract(
     "ledger",
     ("action_id",),
-    action_id=_S, target=_S, field=_S, before=_S, after=_S,
-    reason=_S, plan_id=_S, mode=_LABEL, applied_at=_TS, expires_at=_TS, status=_LABEL,
-    rolled_back_by=_S,
+    None,
+    ("cluster", "uid", "replicas", "stage", "detail"),
+    action_id=_S, cluster=_LABEL, target=_S, uid=_S, field=_S, before=_S, after=_S,
+    replicas=pa.int64(), reason=_S, plan_id=_S, mode=_LABEL, stage=_LABEL,
+    applied_at=_TS, expires_at=_TS, status=_LABEL, detail=_S, rolled_back_by=_S,
 )  # fmt: skip
 BACKTEST = _contract(
     "backtest",
@@ -189,12 +195,19 @@ REPLAYS = _contract(
     demand_core_h=_F, unserved_core_h=_F, over_target_core_h=_F, replica_hours=_F, short_pod_min=_F,
     run_id=_LABEL,
 )  # fmt: skip
+ADVICE = _contract(
+    "advice",
+    ("workload", "evaluated_at"),
+    workload=_LABEL, evaluated_at=_TS, started_at=_TS, verdict=_LABEL, reason=_S,
+    weeks=pa.int64(), short_pod_min_reactive=_F, short_pod_min_foretide=_F,
+    extra_replica_hours=_F, extra_cost_usd_per_week=_F, replica_hours_ratio=_F, run_id=_LABEL,
+)  # fmt: skip
 
 CONTRACTS = {
     c.name: c
     for c in (
         SAMPLES, SCORES, LEAKS, INCIDENTS, FORECASTS, CAPACITY, LEDGER, BACKTEST, SKIPS,
-        ACCURACY, REPLAYS, VERDICTS,
+        ACCURACY, REPLAYS, VERDICTS, ADVICE,
     )
 }  # fmt: skip
 

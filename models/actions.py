@@ -6,22 +6,39 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import pandas as pd
 
-__all__ = ["Action", "Floor", "Gate", "Note", "Placeholder", "Plan", "describe"]
+from models.modes import Mode
+
+__all__ = [
+    "Action",
+    "Floor",
+    "Gate",
+    "Hold",
+    "Note",
+    "Placeholder",
+    "Plan",
+    "Shortfall",
+    "floors_at",
+    "holds_at",
+    "placeholders_at",
+]
 
 Gate = Literal["act", "shadow"]
 
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """An HPA's minReplicas, raised for a while.
+    """A workload's floor, raised for a while.
 
-    ``original`` is the user's own minReplicas, ``before`` the floor of the window before (or the
+    ``original`` is the user's own floor, ``before`` the floor of the window before (or the
     original), ``after`` the floor in ``[starts_at, ends_at)``. ``hpa`` is the name of the object.
+    ``mode`` is what people want done, ``gate`` what the forecast is good for. ``nodepool`` is where
+    its pods run, empty where that is not known; ``cpu_cores`` and ``memory_bytes`` are the requests
+    of one pod, 0 where they are not known.
     """
 
     workload: str
@@ -33,13 +50,18 @@ class Floor:
     ends_at: pd.Timestamp
     gate: Gate
     reason: str
+    mode: Mode = "shadow"
+    nodepool: str = ""
+    cpu_cores: float = 0.0
+    memory_bytes: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Placeholder:
-    """Pods that hold room on a cluster's nodes in ``[starts_at, ends_at)``, and yield to any other.
+    """Room on a cluster's nodes in ``[starts_at, ends_at)``, which yields to any other pod.
 
-    ``cpu_cores`` and ``memory_bytes`` are the requests of one of the ``count`` pods.
+    ``cpu_cores`` and ``memory_bytes`` are the requests of one of the ``count`` pods that it is
+    worth. ``nodepool`` is empty where it may be on any node.
     """
 
     cluster: str
@@ -51,10 +73,33 @@ class Placeholder:
     ends_at: pd.Timestamp
     gate: Gate
     reason: str
+    mode: Mode = "shadow"
+    nodepool: str = ""
 
 
-Action = Floor | Placeholder
-_KINDS: dict[str, type[Floor] | type[Placeholder]] = {"floor": Floor, "placeholder": Placeholder}
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """No consolidation of a NodePool in ``[starts_at, ends_at)``: nodes that were started early
+    have no pods yet, and would die for it.
+
+    ``nodepool`` is empty where nobody knows whose nodes they are: then all of the cluster's.
+    """
+
+    cluster: str
+    nodepool: str
+    starts_at: pd.Timestamp
+    ends_at: pd.Timestamp
+    gate: Gate
+    mode: Mode
+    reason: str
+
+
+Action = Floor | Placeholder | Hold
+_KINDS: dict[str, type[Floor] | type[Placeholder] | type[Hold]] = {
+    "floor": Floor,
+    "placeholder": Placeholder,
+    "hold": Hold,
+}
 _STAMPS = ("starts_at", "ends_at")
 
 
@@ -67,15 +112,35 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
+class Shortfall:
+    """What cannot be held from ``at`` on, said before it is needed.
+
+    ``what`` is a workload, a NodePool or whatever has the limit; ``wanted`` and ``held`` are counts
+    of what ``reason`` names.
+    """
+
+    what: str
+    at: pd.Timestamp
+    wanted: float
+    held: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do until ``expires_at``. An action is carried out only where mode and gate both
-    act."""
+    """What to do until ``expires_at``.
+
+    ``mode`` is that of a workload for which nobody said another; the mode that counts is each
+    action's own. ``room_lead_s`` is how long before a floor the room for its pods stands.
+    """
 
     as_of: pd.Timestamp
     expires_at: pd.Timestamp
-    mode: Gate
+    mode: Mode
     actions: tuple[Action, ...]
     notes: tuple[Note, ...]
+    shortfalls: tuple[Shortfall, ...] = ()
+    room_lead_s: float = 0.0
 
     @property
     def plan_id(self) -> str:
@@ -90,12 +155,18 @@ class Plan:
 
     @property
     def placeholders(self) -> tuple[Placeholder, ...]:
-        """The placeholder actions."""
+        """The actions that hold room."""
         return tuple(a for a in self.actions if isinstance(a, Placeholder))
 
-    def mode_of(self, action: Action) -> Gate:
-        """``act`` only where the plan's mode and the action's gate both say so."""
-        return "act" if self.mode == action.gate == "act" else "shadow"
+    @property
+    def holds(self) -> tuple[Hold, ...]:
+        """The actions that hold nodes."""
+        return tuple(a for a in self.actions if isinstance(a, Hold))
+
+    def mode_of(self, action: Action) -> Mode:
+        """What may be done about an action: what people want, and nothing where its gate is
+        shut."""
+        return action.mode if action.gate == "act" else "shadow"
 
     def rows(self) -> list[dict[str, Any]]:
         """Floors as rows ``workload, ts_from, ts_to, floor_from, floor_to, mode, reason``."""
@@ -132,10 +203,12 @@ class Plan:
                 mode=data["mode"],
                 actions=tuple(_action(a) for a in data["actions"]),
                 notes=tuple(Note(**n) for n in data["notes"]),
+                shortfalls=tuple(_shortfall(s) for s in data["shortfalls"]),
+                room_lead_s=data["room_lead_s"],
             )
             named = data["plan_id"]
         except (KeyError, TypeError) as error:
-            raise ValueError(f"not a plan: {error}") from error
+            raise ValueError(f"not a plan of this version: {error}") from error
         if named != plan.plan_id:
             raise ValueError(f"plan {named} was changed: its content is that of {plan.plan_id}")
         return plan
@@ -147,51 +220,38 @@ class Plan:
             "mode": self.mode,
             "actions": [_action_dict(a) for a in self.actions],
             "notes": [asdict(n) for n in self.notes],
+            "shortfalls": [asdict(s) | {"at": s.at.isoformat()} for s in self.shortfalls],
+            "room_lead_s": self.room_lead_s,
         }
 
 
-def describe(plan: Plan) -> str:
-    """The plan as a plain text table, for a terminal or a log."""
-    head = (
-        f"plan {plan.plan_id}  mode {plan.mode}  as of {_at(plan.as_of)}  "
-        f"expires {_at(plan.expires_at)}"
-    )
-    table = [("from", "to", "what", "change", "mode", "reason")]
-    table += [
-        (_at(a.starts_at), _at(a.ends_at), *_what(a), plan.mode_of(a), a.reason)
-        for a in plan.actions
-    ]
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    lines = [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
-    ]
-    notes = [f"left alone: {n.workload}: {n.reason}" for n in plan.notes]
-    whole = [head, *(lines if plan.actions else ["nothing to do"]), *notes]
-    # names come from labels: a control character in one must not reach the terminal
-    return "".join("".join(c if c.isprintable() else "�" for c in x) + "\n" for x in whole)
+def floors_at(plan: Plan, now: pd.Timestamp) -> dict[str, Floor]:
+    """The floor that each workload should have now; none for a workload at its user's own."""
+    return {a.workload: a for a in plan.floors if a.starts_at <= now < a.ends_at}
 
 
-def _what(action: Action) -> tuple[str, str]:
-    match action:
-        case Floor():
-            return f"floor {action.workload}", f"{action.before} -> {action.after}"
-        case Placeholder():
-            size = f"{action.cpu_cores:g} cores, {action.memory_bytes / 2**20:.0f} MiB"
-            return f"placeholders {action.cluster}", f"{action.before} -> {action.count} x {size}"
+def placeholders_at(plan: Plan, now: pd.Timestamp) -> tuple[Placeholder, ...]:
+    """The room that should stand now, by the plan; ``models.room.room_now`` knows what landed."""
+    return tuple(a for a in plan.placeholders if a.starts_at <= now < a.ends_at)
 
 
-def _at(stamp: pd.Timestamp) -> str:
-    return stamp.strftime("%Y-%m-%dT%H:%MZ")
+def holds_at(plan: Plan, now: pd.Timestamp) -> tuple[Hold, ...]:
+    """The nodes that should be held now."""
+    return tuple(a for a in plan.holds if a.starts_at <= now < a.ends_at)
 
 
 def _action_dict(action: Action) -> dict[str, Any]:
-    kind = "floor" if isinstance(action, Floor) else "placeholder"
-    fields = asdict(action) | {key: getattr(action, key).isoformat() for key in _STAMPS}
-    return {"kind": kind, **fields}
+    kind = next(name for name, of in _KINDS.items() if isinstance(action, of))
+    values = {f.name: getattr(action, f.name) for f in fields(action)}
+    return {"kind": kind, **values, **{key: values[key].isoformat() for key in _STAMPS}}
 
 
 def _action(data: Mapping[str, Any]) -> Action:
-    fields: dict[str, Any] = {key: value for key, value in data.items() if key != "kind"}
-    fields.update({key: pd.Timestamp(data[key]) for key in _STAMPS})
-    return _KINDS[data["kind"]](**fields)
+    values: dict[str, Any] = {key: value for key, value in data.items() if key != "kind"}
+    values.update({key: pd.Timestamp(data[key]) for key in _STAMPS})
+    return _KINDS[data["kind"]](**values)
+
+
+def _shortfall(data: Mapping[str, Any]) -> Shortfall:
+    values: dict[str, Any] = {**data, "at": pd.Timestamp(data["at"])}
+    return Shortfall(**values)

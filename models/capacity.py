@@ -5,7 +5,8 @@ The rule is the Horizontal Pod Autoscaler's own (Kubernetes documentation, "Hori
 Autoscaling, algorithm details"): replicas = ceil(usage / (target utilisation × request of a pod)).
 It is asked about the demand of the next lead time instead of the demand of now, held for a while,
 and stepped down, because an HPA drops at once when its floor is lowered. A floor only ever raises
-what the user set: it stays within [minReplicas, maxReplicas].
+what the user set: it stays within [minReplicas, maxReplicas]. The HPA's tolerance is no part of it:
+a floor carries its quantile at the target, not a tenth above it.
 """
 
 from __future__ import annotations
@@ -18,56 +19,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from features.panel import Floats
-from models.hpa import Ints, hpa_replicas, rolling_max, step_down
+from models.capacity_params import CapacityParams
+from models.floor_windows import largest
+from models.hpa import ROUNDING, Ints, hpa_replicas, step_down
+from models.hpa_demand import resting_replicas
 
 __all__ = [
     "CapacityForecast",
     "CapacityParams",
     "capacity_forecast",
     "capacity_frame",
-    "lead_time_s",
 ]
 
 _MAX_REPLICAS = 2**31 - 1
 """HPA's own type is int32."""
-
-
-@dataclass(frozen=True, slots=True)
-class CapacityParams:
-    """How a forecast becomes a floor."""
-
-    quantile: float = 0.95
-    """The demand quantile that a floor has to carry."""
-    lead_time_s: float = 300.0
-    """Node start + image pull + pod ready, where none was measured."""
-    lead_quantile: float = 0.95
-    """Which of the measured start times counts as the lead time."""
-    hold_min: float = 15.0
-    """How long a floor stands after the demand that asked for it."""
-    step_down_share: float = 0.25
-    """Largest share of a floor that is given back in ``step_down_min``; always at least one replica
-    a step."""
-    step_down_min: float = 5.0
-    target_ratio: float = 0.7
-    """CPU utilisation target of the request, where the HPA's own is not known."""
-    state_window_h: float = 24.0
-    """Settings (HPA bounds, requests) older than this count as gone."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that have no meaning."""
-        shares = ("quantile", "lead_quantile", "step_down_share", "target_ratio")
-        for key in shares:
-            value = getattr(self, key)
-            if not 0 < value <= 1:
-                raise ValueError(f"capacity: {key} must be in (0, 1], got {value!r}")
-        for key in ("lead_time_s", "hold_min"):
-            value = getattr(self, key)
-            if not 0 <= value < np.inf:
-                raise ValueError(f"capacity: {key} must be 0 or more, got {value!r}")
-        for key in ("step_down_min", "state_window_h"):
-            value = getattr(self, key)
-            if not 0 < value < np.inf:
-                raise ValueError(f"capacity: {key} must be more than 0, got {value!r}")
+_EPOCH = pd.Timestamp(0, tz="UTC")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +43,37 @@ class CapacityForecast:
     Attributes
     ----------
     replicas : int64, (n, m)
-        The floor: never below the user's minReplicas, never above maxReplicas.
+        The floor that has to stand from a step on: never below the user's minReplicas, never above
+        maxReplicas; its lead time is rounded up to whole steps.
+    ready_replicas : int64, (n, m)
+        The pods that have to be ready at a step: the same floor without any lead time.
     reactive_replicas : int64, (n, m)
-        What the HPA alone would want at that moment, at the median forecast.
+        What the HPA alone would have at that moment, at the median forecast, its tolerance
+        included.
     cpu_cores, memory_bytes : float64, (n, m)
         Requests of that many pods; NaN where a pod's request is not known.
     lead_time_s : float64, (n,)
+    lead_time_source : list of n strings
+        Where the lead time comes from.
     gate, gate_reason : list of n strings
         ``act`` or ``shadow``, and why.
-    quantile : float
+    quantile : float64, (n,)
         The demand quantile behind ``replicas``.
+    start, step : of the floors' own grid: the m steps are ``params.floor_step_min`` long.
     """
 
     replicas: Ints
+    ready_replicas: Ints
     reactive_replicas: Ints
     cpu_cores: Floats
     memory_bytes: Floats
     lead_time_s: Floats
+    lead_time_source: list[str]
     gate: list[str]
     gate_reason: list[str]
-    quantile: float
+    quantile: Floats
+    start: pd.Timestamp
+    step: pd.Timedelta
 
 
 def capacity_forecast(
@@ -110,56 +87,77 @@ def capacity_forecast(
     max_replicas: Floats,
     lead_time_s: Floats,
     step: pd.Timedelta,
+    start: pd.Timestamp = _EPOCH,
     params: CapacityParams | None = None,
     shadow: Sequence[str] | None = None,
+    per_pod: Floats | None = None,
+    quantile: Floats | None = None,
+    basis: Sequence[str] | None = None,
+    tolerance: tuple[Floats, Floats] | None = None,
+    lead_time_source: Sequence[str] | None = None,
 ) -> CapacityForecast:
-    """The floor of every workload at every step.
+    """The floor of every workload, for ``floor_step_min`` each, (n, k) by clock times.
 
-    The floor of the step at t carries the demand of [t, t + step + lead time) and that of the
-    ``hold_min`` before t. A lead time is rounded up to whole steps. The demand after the last step
-    is not known: give a forecast that reaches a lead time further than the plan.
+    Demand runs straight between the middles of its steps. The floor from t on carries the demand
+    of [t, t + floor step + lead time] and that of the ``hold_min`` before t. The demand after the
+    last step is not known: give a forecast that reaches a lead time further than the plan.
 
     Parameters
     ----------
     demand_q, demand_median : float64, (n, m)
-        CPU cores of the whole workload, at the plan's quantile and at the median; NaN where nothing
-        was forecast.
+        CPU cores of the whole workload, at its quantile and at the median; NaN where nothing was
+        forecast. With ``per_pod`` any demand.
     request_per_pod_cores, request_per_pod_bytes, target_ratio, min_replicas, max_replicas,
     lead_time_s : float64, (n,)
         NaN where not known. No ``max_replicas`` means no HPA; no ``min_replicas`` means 1, as in
         Kubernetes.
     shadow : n strings
         Why a workload must not be acted on (forecast stale, no champion); empty where it may.
+    per_pod : float64, (n,)
+        Demand that a pod carries at the HPA's target; nothing: CPU, target × request.
+    quantile : float64, (n,)
+        Of ``demand_q``; nothing: the params'.
+    basis : n strings
+        From what the demand was worked out, told beside the reason; empty for nothing to tell.
+    tolerance : two of float64, (n,)
+        The HPA's, upwards and downwards; nothing: its default of 0.1.
+    lead_time_source : n strings
+        Where ``lead_time_s`` comes from; ``default`` stands wherever it is not known.
+    step, start : of the demand; the first floor begins at or just before ``start``
     """
     params = params or CapacityParams()
-    step_s = step / pd.Timedelta(1, "s")
-    lead = np.where(np.isfinite(lead_time_s) & (lead_time_s >= 0), lead_time_s, params.lead_time_s)
-    target = np.where(
-        (target_ratio > 0) & np.isfinite(target_ratio), target_ratio, params.target_ratio
-    )
-    low = np.clip(np.where(np.isnan(min_replicas), 1.0, min_replicas), 0, _MAX_REPLICAS)
-    high = np.clip(
-        np.where(np.isnan(max_replicas), _MAX_REPLICAS, max_replicas), low, _MAX_REPLICAS
-    )
-
-    per_pod = (target * request_per_pod_cores)[:, None]
-    need = _hold(hpa_replicas(demand_q, per_pod), lead, step_s, params)
-    bounds = (low[:, None], high[:, None])
-    share = 1 - (1 - params.step_down_share) ** (step_s / (params.step_down_min * 60))
-    replicas = step_down(np.clip(need, *bounds), share)
-    reactive = np.clip(np.nan_to_num(hpa_replicas(demand_median, per_pod), nan=0.0), *bounds)
-    gate, reason = _gate(
-        demand_q, need, request_per_pod_cores, min_replicas, max_replicas, params, shadow
-    )
+    known = np.isfinite(lead_time_s) & (lead_time_s >= 0)
+    lead = np.where(known, lead_time_s, params.lead_time_s)
+    has_target = (target_ratio > 0) & np.isfinite(target_ratio)
+    target = np.where(has_target, target_ratio, params.target_ratio)
+    low, high = _bounds(min_replicas, max_replicas)
+    carries = (target * request_per_pod_cores if per_pod is None else per_pod)[:, None]
+    need = hpa_replicas(demand_q, carries)
+    with np.errstate(over="ignore"):  # more than a float can say is inf, and clamped
+        pods, median = (
+            np.maximum(d, 0.0) / np.where(carries > 0, carries, np.nan)
+            for d in (demand_q, demand_median)
+        )
+    grid = _Grid.over(start, step, demand_q.shape[1], params)
+    low_, high_ = low[:, None], high[:, None]
+    replicas = grid.floors(pods, lead, low_, high_, params)
+    alone = resting_replicas(grid.most(median, 0.0, np.zeros(len(low))), low, high, tolerance)
+    level = np.full(len(need), params.quantile) if quantile is None else quantile
+    request = request_per_pod_cores if per_pod is None else None
+    may, why = _gate(demand_q, need, request, (min_replicas, max_replicas), level, shadow)
     return CapacityForecast(
         replicas=replicas.astype(np.int64),
-        reactive_replicas=reactive.astype(np.int64),
+        ready_replicas=grid.floors(pods, np.zeros(len(low)), low_, high_, params).astype(np.int64),
+        reactive_replicas=alone.astype(np.int64),
         cpu_cores=replicas * np.asarray(request_per_pod_cores)[:, None],
         memory_bytes=replicas * np.asarray(request_per_pod_bytes)[:, None],
         lead_time_s=lead,
-        gate=gate,
-        gate_reason=reason,
-        quantile=params.quantile,
+        lead_time_source=_sources(known, lead_time_source),
+        gate=may,
+        gate_reason=why if basis is None else _with(why, basis),
+        quantile=level,
+        start=grid.start,
+        step=pd.Timedelta(grid.floor_s, "s"),
     )
 
 
@@ -185,11 +183,13 @@ def capacity_frame(
             "issued_at": issued_at,
             "ts": times[np.tile(np.arange(m), n)],
             "replicas": forecast.replicas.ravel(),
+            "ready_replicas": forecast.ready_replicas.ravel(),
             "reactive_replicas": forecast.reactive_replicas.ravel(),
             "cpu_cores": forecast.cpu_cores.ravel(),
             "memory_bytes": forecast.memory_bytes.ravel(),
             "lead_time_s": forecast.lead_time_s[row],
-            "quantile": forecast.quantile,
+            "lead_time_source": label(forecast.lead_time_source),
+            "quantile": forecast.quantile[row],
             "gate": label(forecast.gate),
             "gate_reason": label(forecast.gate_reason).astype("str"),
             "valid_until": valid_until,
@@ -197,44 +197,69 @@ def capacity_frame(
     )
 
 
-def lead_time_s(pod_start_seconds: Floats, params: CapacityParams | None = None) -> Floats:
-    """Lead time of each workload in seconds, (n, m) → (n,): a high quantile of its measured pod
-    starts.
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """The floors' own steps over those of the demand."""
 
-    Where no start was measured (NaN, or not above 0) the default of the params stands.
-    """
-    params = params or CapacityParams()
-    measured = np.isfinite(pod_start_seconds) & (pod_start_seconds > 0)
-    count = measured.sum(axis=1)
-    if not pod_start_seconds.shape[1]:
-        return np.full(len(count), params.lead_time_s)
-    ordered = np.sort(np.where(measured, pod_start_seconds, np.inf), axis=1)
-    rank = np.maximum(np.ceil(params.lead_quantile * count).astype(np.intp) - 1, 0)
-    return np.where(count > 0, ordered[np.arange(len(count)), rank], params.lead_time_s)
+    start: pd.Timestamp
+    floor_s: float
+    step_s: float
+    first_s: float
+    """Where the demand's first step begins, after the first floor."""
+    n_floors: int
+
+    @classmethod
+    def over(cls, start: pd.Timestamp, step: pd.Timedelta, m: int, params: CapacityParams) -> _Grid:
+        """Floors that cover m steps, by clock times."""
+        length = pd.Timedelta(params.floor_step_min, "min")
+        begin = start.floor(length)
+        count = -((begin - (start + m * step)) // length)
+        seconds = pd.Timedelta(1, "s")
+        return cls(begin, length / seconds, step / seconds, (start - begin) / seconds, int(count))
+
+    def most(self, pods: Floats, hold_s: float, further_s: Floats) -> Floats:
+        """Most pods in each floor's time, ``hold_s`` before and ``further_s``, (n,), after it."""
+        begin = np.arange(self.n_floors, dtype=np.float64) * self.floor_s - hold_s
+        capped = np.minimum(pods, float(_MAX_REPLICAS))
+        length = self.floor_s + hold_s + further_s
+        return largest(capped, self.first_s + self.step_s / 2, self.step_s, begin, length)
+
+    def floors(
+        self, pods: Floats, lead_s: Floats, low: Floats, high: Floats, params: CapacityParams
+    ) -> Floats:
+        """Floors that carry the pods, a lead time earlier, held, within bounds, stepped down."""
+        top = self.most(pods, params.hold_min * 60, lead_s)
+        whole = np.nan_to_num(np.ceil(top * ROUNDING), nan=0.0)
+        parts = self.floor_s / (params.step_down_min * 60)
+        return step_down(np.clip(whole, low, high), 1 - (1 - params.step_down_share) ** parts)
 
 
-def _hold(need: Floats, lead_s: Floats, step_s: float, params: CapacityParams) -> Floats:
-    """Each workload's need, moved earlier by its lead time and held; workloads with one lead time
-    go together."""
-    back = int(np.ceil(params.hold_min * 60 / step_s))
-    steps = np.minimum(np.ceil(lead_s / step_s), need.shape[1]).astype(np.intp)
-    out = np.empty_like(need)
-    for ahead in np.unique(steps):
-        rows = steps == ahead
-        out[rows] = rolling_max(need[rows], min(back, need.shape[1]), int(ahead))
-    return out
+def _bounds(low: Floats, high: Floats) -> tuple[Floats, Floats]:
+    """The user's bounds as numbers: no minimum is 1, no maximum all that an HPA can count to."""
+    least = np.clip(np.where(np.isnan(low), 1.0, low), 0, _MAX_REPLICAS)
+    most = np.where(np.isnan(high), _MAX_REPLICAS, high)
+    return least, np.clip(most, least, _MAX_REPLICAS)
+
+
+def _with(why: Sequence[str], basis: Sequence[str]) -> list[str]:
+    return [f"{w}; {b}" if b else w for w, b in zip(why, basis, strict=True)]
+
+
+def _sources(known: NDArray[np.bool_], given: Sequence[str] | None) -> list[str]:
+    told = given if given is not None else ["measured"] * len(known)
+    return [text if k else "default" for k, text in zip(known, told, strict=True)]
 
 
 def _gate(
     demand: Floats,
     need: Floats,
-    request: Floats,
-    low: Floats,
-    high: Floats,
-    params: CapacityParams,
+    request: Floats | None,
+    bounds: tuple[Floats, Floats],
+    quantile: Floats,
     shadow: Sequence[str] | None,
 ) -> tuple[list[str], list[str]]:
     """Whether each workload may be acted on; the first reason against it counts."""
+    low, high = bounds
     given = np.array(shadow if shadow is not None else [""] * len(demand), dtype=object)
     missing, total = np.isnan(demand).sum(axis=1), demand.shape[1]
     peak = need.max(axis=1, initial=0)
@@ -245,22 +270,31 @@ def _gate(
         (np.isnan(high), "no HPA: nothing holds a floor for this workload"),
         (high < np.where(np.isnan(low), 1, low), "the HPA's minReplicas is above its maxReplicas"),
         (low == 0, "minReplicas is 0: an HPA at zero replicas does not follow its floor"),
-        (~(request > 0), "no CPU request of a pod: utilisation has no meaning"),
-        (missing == total, "no CPU forecast"),
+        (
+            np.zeros(len(demand), bool) if request is None else ~(request > 0),
+            "no CPU request of a pod: utilisation has no meaning",
+        ),
+        (missing == total, "no CPU forecast" if request is not None else "no forecast of demand"),
         (missing > 0, _words(missing) + f" of {total} steps have no forecast"),
     ]
     clamped = (
         "forecast asks for " + asks + " replicas, maxReplicas is " + bound + ": " + lack + " short"
     )
-    covered = f"carries the {params.quantile:.0%} quantile of the forecast"
+    covered = np.array([_covered(q) for q in quantile])
     reason = np.select(
         [when for when, _ in against] + [short],
         [np.broadcast_to(np.asarray(why, dtype=object), given.shape) for _, why in against]
         + [clamped],
-        default=covered,
+        default=covered.astype(object),
     )
     acts = ~np.any([when for when, _ in against], axis=0)
     return np.where(acts, "act", "shadow").tolist(), [str(r) for r in reason]
+
+
+def _covered(quantile: float) -> str:
+    if quantile <= 0:
+        return "no floor pays: its HPA alone comes as cheap"
+    return f"carries the {100 * quantile:.4g}% quantile of the forecast"
 
 
 def _words(numbers: Floats | Ints) -> NDArray[np.object_]:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import pandas as pd
 
+from features.workloads import split_workload
 from models.modes import Mode
 
 __all__ = ["Holder", "Rung"]
@@ -24,7 +25,7 @@ class Holder:
     rung : ``hpa``: spec.minReplicas of an HPA; ``keda``: spec.minReplicaCount of a ScaledObject
     name, namespace, uid, resource_version : of the object, at the moment it was read
     floor : the field's value; None where it is unset
-    ceiling : maxReplicas, maxReplicaCount; None where it is unset
+    ceiling : maxReplicas, maxReplicaCount; KEDA's default of 100 where that is unset
     replicas, desired : of the HPA's status
     owners : managers of the field that are not us, by managedFields
     ours : whether we are among its managers
@@ -34,6 +35,10 @@ class Holder:
     reverts : how often somebody took the field back, by our annotation
     mode : what an annotation on the object, its target or its namespace says; None where none does
     problem : why a floor would do nothing here (KEDA is paused, target at zero); empty if not
+    note : what a person should know and what stops nothing (KEDA holds every pod that is there)
+    value : the floor that we wrote, by our annotation; None where we hold nothing
+    rolling : whether its target is in the middle of a rollout
+    generation : of the target's spec: another one is another version; 0 where it is not known
     """
 
     workload: str
@@ -54,11 +59,20 @@ class Holder:
     reverts: int = 0
     mode: Mode | None = None
     problem: str = ""
+    note: str = ""
+    value: int | None = None
+    rolling: bool = False
+    generation: int = 0
 
     @property
     def held(self) -> bool:
         """Whether our annotation is on the object."""
         return bool(self.plan_id)
+
+    @property
+    def target_kind(self) -> str:
+        """Deployment, StatefulSet or whatever else is scaled."""
+        return split_workload(self.workload)[2]
 
     @property
     def user_floor(self) -> int:

@@ -11,11 +11,11 @@ from scipy.ndimage import maximum_filter1d
 
 from features.panel import Floats
 
-__all__ = ["Ints", "hpa_replicas", "rolling_max", "step_down"]
+__all__ = ["ROUNDING", "Ints", "hpa_replicas", "rolling_max", "step_down"]
 
 Ints = NDArray[np.int64]
 
-_ROUNDING = 1 - 1e-12
+ROUNDING = 1 - 1e-12
 """7 cores at 0.7 a pod are 10 pods, not 11 for a last binary digit."""
 
 
@@ -37,7 +37,7 @@ def hpa_replicas(
     target = np.where(target > 0, target, np.nan)
     with np.errstate(over="ignore"):  # more than a float can say is inf, and clamped later
         need = np.maximum(usage_cores, 0.0) / target
-    wanted = np.ceil(need * _ROUNDING)
+    wanted = np.ceil(need * ROUNDING)
     if current is None:
         return wanted
     now = np.asarray(current, dtype=np.float64)

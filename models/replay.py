@@ -1,158 +1,53 @@
 """Pre-scaling replayed over history: what a floor would have saved, and what it would have cost.
 
-One tick is one HPA sync. The HPA is Kubernetes' v2 controller with its defaults, as documented
-("Horizontal Pod Autoscaling", algorithm details) and as seen on a real control plane:
-
-- replicas = ceil(usage / target), within a tolerance of 10 % nothing changes; pods that are not
-ready
-  count as using nothing on the way up and are left out on the way down;
-- up at once, by at most 4 pods or 100 % in 15 s; down to the largest recommendation of the last 300
-s; - below its floor it jumps there in one step, past every policy; a lowered floor holds nothing
-back; - without metrics (NaN demand, or no pod ready) only the floor moves it.
-
-Usage is what ready pods can burn: min(demand, ready × ``pod_capacity_cores``). A saturated workload
-therefore hides its true demand, and the HPA climbs in stairs of at most 1/target each pod start, as
-real ones do. Give ``pod_capacity_cores`` as a pod's CPU *limit*, and ``target_ratio`` as target
-utilisation × request / limit, where limit and request differ. Lost work is lost: no queue is
-carried over.
+``models.replayed_hpa`` is the autoscaler; here policies are held beside each other, at what they
+cost and at one cost.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from features.panel import Floats
-from models.floors import last_week_floors, oracle_floors
-from models.hpa_kernel import Rules, run
+from models.floors import four_week_floors, hourly_max_floors, last_week_floors, oracle_floors
+from models.hpa_spec import HpaSpec
+from models.node_supply import NodeParams
+from models.replayed_hpa import ReplayParams, ReplayResult, replay
 
-__all__ = ["ReplayParams", "ReplayResult", "compare", "replay", "totals"]
+__all__ = ["ReplayParams", "ReplayResult", "compare", "equal_cost", "replay", "totals"]
 
-_MAX_REPLICAS = 1_000_000
+RULES = ("last_week", "four_weeks")
+"""The one-line rules."""
+_BLOCK = 64
+"""Workloads in one go: a week at 15 s has 40,320 steps, and four of them before it."""
+_WORKERS = 2
+_ROUNDS = 12
+_LARGEST_FACTOR = 64.0
 _MEASURES = ["demand", "unserved", "over_target", "replica_hours", "short_pod_min"]
 _SHARES = ["unserved_cut_share", "over_target_cut_share", "replica_hours_ratio"]
 
 
-@dataclass(frozen=True, slots=True)
-class ReplayParams:
-    """The replayed HPA, with Kubernetes' own defaults."""
+class Case(TypedDict, total=False):
+    """What all policies are replayed with, as `models.replayed_hpa.replay` takes it."""
 
-    sync_s: float = 15.0
-    tolerance: float = 0.1
-    scale_up_pods: int = 4
-    """Most pods added in a sync, or ``scale_up_share`` of those there, whichever is more."""
-    scale_up_share: float = 1.0
-    stabilisation_s: float = 300.0
-    """How long a recommendation keeps the HPA from scaling down."""
-    pod_start_s: float = 180.0
-    """From the decision to a ready pod, where no other is given."""
-    interpolate: bool = True
-    """Demand runs straight between the middles of the steps; otherwise a step's mean stands all
-    step."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that have no meaning."""
-        if not 0 < self.sync_s < np.inf:
-            raise ValueError(f"replay: sync_s must be more than 0, got {self.sync_s!r}")
-        for key in ("tolerance", "scale_up_share", "stabilisation_s", "pod_start_s"):
-            value = getattr(self, key)
-            if not 0 <= value < np.inf:
-                raise ValueError(f"replay: {key} must be 0 or more, got {value!r}")
-        if self.scale_up_pods < 1:
-            raise ValueError(f"replay: scale_up_pods must be 1 or more, got {self.scale_up_pods!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayResult:
-    """One policy's week, for n workloads over m steps.
-
-    Attributes
-    ----------
-    unserved_core_h, over_target_core_h, demand_core_h : float64, (n,)
-        Core-hours of demand above what ready pods can burn, above their target, and in all.
-    replica_hours : float64, (n,)
-        Pods asked for, ready or not, since both are paid for.
-    short_pod_min : float64, (n,)
-        Pod-minutes that were missing to carry the demand at its target.
-    replicas, ready : float64, (n, m)
-        Mean of each step.
-    """
-
-    unserved_core_h: Floats
-    over_target_core_h: Floats
-    demand_core_h: Floats
-    replica_hours: Floats
-    short_pod_min: Floats
-    replicas: Floats
-    ready: Floats
-
-
-def replay(
-    demand: Floats,
-    step_s: float,
-    *,
-    pod_capacity_cores: ArrayLike,
-    target_ratio: ArrayLike,
-    min_replicas: ArrayLike,
-    max_replicas: ArrayLike,
-    floors: Floats | None = None,
-    pod_start_s: ArrayLike | None = None,
-    params: ReplayParams | None = None,
-) -> ReplayResult:
-    """One policy over history.
-
-    Parameters
-    ----------
-    demand : float64, (n, m)
-        CPU cores that the workload's users ask for, mean of each step; NaN where not measured.
-    pod_capacity_cores, target_ratio, min_replicas, max_replicas, pod_start_s : scalar or (n,)
-        What one pod can burn; the HPA's target as a share of that; its bounds; decision to ready.
-    floors : float64, (n, m) or nothing
-        Floor from the start of each step; it only raises, up to ``max_replicas``; NaN is no floor.
-
-    Raises
-    ------
-    ValueError
-        A capacity or target is not above 0, or a step is shorter than a sync.
-    """
-    params = params or ReplayParams()
-    n, m = demand.shape
-    ticks = round(step_s / params.sync_s)
-    if ticks < 1:
-        raise ValueError(f"replay: step_s must be at least sync_s {params.sync_s}, got {step_s!r}")
-    capacity, target = _each(pod_capacity_cores, n), _each(target_ratio, n)
-    for name, values in (("pod_capacity_cores", capacity), ("target_ratio", target)):
-        if not (values > 0).all():
-            raise ValueError(f"replay: {name} must be above 0, got {values[~(values > 0)][0]}")
-    low = np.clip(np.nan_to_num(_each(min_replicas, n), nan=1.0), 1, _MAX_REPLICAS)
-    high = np.clip(np.nan_to_num(_each(max_replicas, n), nan=_MAX_REPLICAS), low, _MAX_REPLICAS)
-    start = _each(params.pod_start_s if pod_start_s is None else pod_start_s, n)
-    start = np.where(np.isfinite(start) & (start >= 0), start, params.pod_start_s)
-    raised = np.zeros((n, m)) if floors is None else np.nan_to_num(floors, nan=0.0)
-    rules = Rules(
-        tolerance=params.tolerance,
-        scale_up_pods=params.scale_up_pods,
-        scale_up_share=params.scale_up_share,
-        stabilisation_ticks=int(np.ceil(params.stabilisation_s / params.sync_s)),
-        interpolate=params.interpolate,
-    )
-    sums, replicas, ready = run(
-        np.where(np.isfinite(demand), np.maximum(demand, 0.0), np.nan),
-        np.clip(raised, low[:, None], high[:, None]).astype(np.int64),
-        ticks,
-        capacity,
-        target,
-        low.astype(np.int64),
-        high.astype(np.int64),
-        np.minimum(np.ceil(start / params.sync_s), ticks * m).astype(np.int64),
-        rules,
-    )
-    hours = step_s / ticks / 3600
-    unserved, over, total, pods, short = (sums * hours).T
-    return ReplayResult(unserved, over, total, pods, short * 60, replicas / ticks, ready / ticks)
+    pod_capacity_cores: ArrayLike
+    target_ratio: ArrayLike
+    min_replicas: ArrayLike
+    max_replicas: ArrayLike
+    pod_start_s: ArrayLike | None
+    params: ReplayParams | None
+    hpas: Sequence[HpaSpec | None] | None
+    initial_replicas: ArrayLike | None
+    nodes: NodeParams | None
+    request_cores: ArrayLike | None
+    room: ArrayLike | None
+    hold: ArrayLike | None
 
 
 def compare(
@@ -160,60 +55,90 @@ def compare(
     step_s: float,
     *,
     workloads: list[str],
-    pod_capacity_cores: ArrayLike,
-    target_ratio: ArrayLike,
-    min_replicas: ArrayLike,
-    max_replicas: ArrayLike,
     floors: Floats | None = None,
     history: Floats | None = None,
-    pod_start_s: ArrayLike | None = None,
-    params: ReplayParams | None = None,
+    **case: Unpack[Case],
 ) -> pd.DataFrame:
     """Every policy over the same demand, one row a policy and workload.
 
-    Policies: ``reactive`` (no floor), ``foretide`` (``floors``, where given), ``last_week`` (the
-    one-line rule, where ``history``, the demand that ends where this one starts, is given),
-    ``oracle``. Columns: ``policy, workload, demand, unserved, over_target`` (core-hours),
+    Policies: ``reactive`` (no floor), ``foretide`` (``floors``, where given), ``oracle``, and where
+    ``history``, the demand that ends where this one starts, is given, the rules of
+    ``models.floors``: ``last_week`` and ``four_weeks``, one line each, and ``hourly_max``, as EC2's
+    predictive scaling. Columns: ``policy, workload, demand, unserved, over_target`` (core-hours),
     ``replica_hours, short_pod_min`` as in ``ReplayResult``, and beside the reactive HPA of the same
     workload ``unserved_cut_share, over_target_cut_share`` (1: all of it gone, negative: more than
     before) and ``replica_hours_ratio``. A share of nothing is NaN: where the reactive HPA misses
-    nothing there is nothing to cut.
+    nothing there is nothing to cut. Where ``nodes`` are replayed, ``node_hours`` too.
+
+    ``case`` is what `models.replayed_hpa.replay` takes. Room and holds are for ``foretide`` alone:
+    nobody else has a plan to hold them by.
     """
-    params = params or ReplayParams()
-    per_pod = np.asarray(pod_capacity_cores) * np.asarray(target_ratio)
-    start = params.pod_start_s if pod_start_s is None else pod_start_s
-    policies: dict[str, Floats | None] = {"reactive": None}
-    if floors is not None:
-        policies["foretide"] = floors
-    if history is not None:
-        policies["last_week"] = last_week_floors(
-            demand, history, step_s, target_per_pod_cores=per_pod
-        )
-    policies["oracle"] = oracle_floors(
-        demand, step_s, target_per_pod_cores=per_pod, pod_start_s=start
-    )
-    frames: list[pd.DataFrame] = []
-    for policy, policy_floors in policies.items():
-        done = replay(
-            demand,
-            step_s,
-            pod_capacity_cores=pod_capacity_cores,
-            target_ratio=target_ratio,
-            min_replicas=min_replicas,
-            max_replicas=max_replicas,
-            floors=policy_floors,
-            pod_start_s=start,
-            params=params,
-        )
-        measures = {
-            "demand": done.demand_core_h,
-            "unserved": done.unserved_core_h,
-            "over_target": done.over_target_core_h,
-            "replica_hours": done.replica_hours,
-            "short_pod_min": done.short_pod_min,
+
+    def block(rows: slice) -> list[pd.DataFrame]:
+        mine = _rows(case, rows, len(demand))
+        given = {
+            name: None if a is None else a[rows]
+            for name, a in (("floors", floors), ("history", history))
         }
-        frames.append(pd.DataFrame({"policy": policy, "workload": workloads, **measures}))
-    return _with_shares(pd.concat(frames, ignore_index=True))
+        policies = _policies(demand[rows], step_s, mine, given["floors"], given["history"])
+        return [
+            _measured(
+                policy,
+                workloads[rows],
+                _replayed(demand[rows], step_s, policy, policy_floors, mine),
+            )
+            for policy, policy_floors in policies.items()
+        ]
+
+    frames = _in_blocks(block, len(demand))
+    if not frames:
+        return _with_shares(pd.DataFrame(columns=["policy", "workload", *_MEASURES]))
+    every = pd.concat(frames, ignore_index=True)
+    order = {policy: i for i, policy in enumerate(dict.fromkeys(every["policy"]))}
+    every = every.sort_values("policy", key=lambda p: p.map(order), kind="stable")
+    return _with_shares(every.reset_index(drop=True))
+
+
+def equal_cost(
+    demand: Floats,
+    step_s: float,
+    *,
+    workloads: list[str],
+    floors: Floats,
+    history: Floats,
+    **case: Unpack[Case],
+) -> pd.DataFrame:
+    """What the one-line rules cut when they may cost what ``floors`` cost, one row a rule and
+    workload.
+
+    A rule's floors are multiplied by the smallest ``factor`` (found by bisection, for every
+    workload its own) at which its replica-hours are those of ``floors`` or more, so that any
+    rounding is in the rule's favour; at most 64, where a rule has too little to multiply. Columns:
+    ``policy, workload, factor, unserved, over_target`` (core-hours), ``replica_hours``, the cut
+    shares beside the reactive HPA, and all of these of ``floors`` as ``foretide_…``; ``beaten``:
+    more is over target than with ``floors``, or as little.
+    """
+
+    def block(rows: slice) -> list[pd.DataFrame]:
+        frames: list[pd.DataFrame] = []
+        mine = _rows(case, rows, len(demand))
+        lines = _lines(demand[rows], step_s, mine, history[rows])
+        ours = _replayed(demand[rows], step_s, "foretide", floors[rows], mine)
+        base = _replayed(demand[rows], step_s, "reactive", None, mine)
+        for rule in RULES:
+            factor = _factor(demand[rows], step_s, lines[rule], ours.replica_hours, mine)
+            scaled = np.ceil(factor[:, None] * lines[rule])
+            done = _replayed(demand[rows], step_s, rule, scaled, mine)
+            told = {"policy": rule, "workload": workloads[rows], "factor": factor}
+            frames.append(pd.DataFrame({**told, **_beside(done, ours, base)}))
+        return frames
+
+    frames = _in_blocks(block, len(demand))
+    if not frames:
+        return pd.DataFrame()
+    table = pd.concat(frames, ignore_index=True)
+    order = table["policy"].map({rule: i for i, rule in enumerate(RULES)})
+    return table.loc[order.sort_values(kind="stable").index].reset_index(drop=True)
 
 
 def totals(comparison: pd.DataFrame) -> pd.DataFrame:
@@ -234,5 +159,121 @@ def _with_shares(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _each(values: ArrayLike, n: int) -> Floats:
-    return np.array(np.broadcast_to(np.asarray(values, dtype=np.float64), (n,)))
+def _replayed(
+    demand: Floats, step_s: float, policy: str, floors: Floats | None, case: Mapping[str, Any]
+) -> ReplayResult:
+    planned = case if policy == "foretide" else {**case, "room": None, "hold": None}
+    return replay(demand, step_s, floors=floors, **planned)
+
+
+def _policies(
+    demand: Floats,
+    step_s: float,
+    case: Mapping[str, Any],
+    floors: Floats | None,
+    history: Floats | None,
+) -> dict[str, Floats | None]:
+    """Every policy's floors."""
+    params = case.get("params") or ReplayParams()
+    start = case.get("pod_start_s")
+    policies: dict[str, Floats | None] = {"reactive": None}
+    if floors is not None:
+        policies["foretide"] = floors
+    if history is not None:
+        policies |= _lines(demand, step_s, case, history)
+        policies["hourly_max"] = hourly_max_floors(
+            demand, history, step_s, target_per_pod_cores=_target_per_pod(case)
+        )
+    policies["oracle"] = oracle_floors(
+        demand,
+        step_s,
+        target_per_pod_cores=_target_per_pod(case),
+        pod_start_s=params.pod_start_s if start is None else start,
+    )
+    return policies
+
+
+def _lines(
+    demand: Floats, step_s: float, case: Mapping[str, Any], history: Floats
+) -> dict[str, Floats]:
+    """The one-line rules' floors."""
+    per_pod = _target_per_pod(case)
+    return {
+        "last_week": last_week_floors(demand, history, step_s, target_per_pod_cores=per_pod),
+        "four_weeks": four_week_floors(demand, history, step_s, target_per_pod_cores=per_pod),
+    }
+
+
+def _target_per_pod(case: Mapping[str, Any]) -> Floats:
+    return np.asarray(case["pod_capacity_cores"]) * np.asarray(case["target_ratio"])
+
+
+def _factor(
+    demand: Floats, step_s: float, floors: Floats, hours: Floats, case: Mapping[str, Any]
+) -> Floats:
+    """By how much each workload's floors are multiplied to cost these replica-hours, (n,)."""
+
+    def cheaper(factor: Floats) -> Any:
+        done = _replayed(demand, step_s, "rule", np.ceil(factor[:, None] * floors), case)
+        return done.replica_hours < hours
+
+    low, high = np.zeros(len(demand)), np.ones(len(demand))
+    short = cheaper(high)
+    while short.any() and high.max() < _LARGEST_FACTOR:
+        low, high = np.where(short, high, low), np.where(short, 2 * high, high)
+        short = cheaper(high)
+    for _ in range(_ROUNDS):
+        middle = (low + high) / 2
+        short = cheaper(middle)
+        low, high = np.where(short, middle, low), np.where(short, high, middle)
+    return high
+
+
+def _measured(policy: str, workloads: list[str], done: ReplayResult) -> pd.DataFrame:
+    nodes = {} if done.node_hours is None else {"node_hours": done.node_hours}
+    measures = {
+        "demand": done.demand_core_h,
+        "unserved": done.unserved_core_h,
+        "over_target": done.over_target_core_h,
+        "replica_hours": done.replica_hours,
+        "short_pod_min": done.short_pod_min,
+    }
+    return pd.DataFrame({"policy": policy, "workload": workloads, **measures, **nodes})
+
+
+def _beside(rule: ReplayResult, ours: ReplayResult, base: ReplayResult) -> dict[str, Any]:
+    """A rule's measures, and those of Foretide's floors."""
+    out: dict[str, Any] = {}
+    for prefix, done in (("", rule), ("foretide_", ours)):
+        out[f"{prefix}unserved"] = done.unserved_core_h
+        out[f"{prefix}over_target"] = done.over_target_core_h
+        out[f"{prefix}replica_hours"] = done.replica_hours
+        for name, mine, reactive in (
+            ("unserved", done.unserved_core_h, base.unserved_core_h),
+            ("over_target", done.over_target_core_h, base.over_target_core_h),
+        ):
+            missed = np.where(reactive > 0, reactive, np.nan)
+            out[f"{prefix}{name}_cut_share"] = 1 - mine / missed
+    return out | {"beaten": ours.over_target_core_h <= rule.over_target_core_h}
+
+
+def _in_blocks(block: Callable[[slice], list[pd.DataFrame]], n: int) -> list[pd.DataFrame]:
+    """What a block of workloads comes to, for n of them; the kernels let go of the interpreter."""
+    blocks = [slice(begin, min(begin + _BLOCK, n)) for begin in range(0, n, _BLOCK)]
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        return [frame for frames in pool.map(block, blocks) for frame in frames]
+
+
+def _rows(case: Mapping[str, Any], rows: slice, n: int) -> dict[str, Any]:
+    """What belongs to some of the n workloads; what is told for all of them stays."""
+
+    def mine(name: str, value: Any) -> Any:
+        if name == "hpas":
+            return value if value is None else list(value)[rows]
+        if value is None or name in ("params", "nodes"):
+            return value
+        told = np.asarray(value)
+        each = 2 if name in ("room", "hold") else 1  # those may be one row for all workloads
+        return told[rows] if told.ndim == each and len(told) == n else value
+
+    return {name: mine(name, value) for name, value in case.items()}

@@ -11,6 +11,7 @@ import sys
 
 import click
 
+from pipelines.commands.capacity import CAPACITY
 from pipelines.commands.care import CARE
 from pipelines.commands.diagnosis import DIAGNOSIS
 from pipelines.commands.judge import JUDGES
@@ -87,7 +88,7 @@ def cli() -> None:
     """
 
 
-for command in (*STEPS, *DIAGNOSIS, *JUDGES, *CARE, *TOOLS):
+for command in (*STEPS, *CAPACITY, *DIAGNOSIS, *JUDGES, *CARE, *TOOLS):
     cli.add_command(command)
 
 

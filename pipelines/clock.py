@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-__all__ = ["now"]
+__all__ = ["now", "present"]
 
 
 def now() -> pd.Timestamp:
@@ -15,5 +15,16 @@ def now() -> pd.Timestamp:
     from prefect.runtime import flow_run
 
     planned = flow_run.scheduled_start_time
-    moment = pd.Timestamp(planned) if planned is not None else pd.Timestamp.now("UTC")
+    return present() if planned is None else _whole(pd.Timestamp(planned))
+
+
+def present() -> pd.Timestamp:
+    """What the clock says, whatever a run was scheduled for: what acts on a cluster acts now.
+
+    UTC, whole seconds.
+    """
+    return _whole(pd.Timestamp.now("UTC"))
+
+
+def _whole(moment: pd.Timestamp) -> pd.Timestamp:
     return moment.tz_convert("UTC").floor("s").as_unit("ms")

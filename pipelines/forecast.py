@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,15 +12,17 @@ import pandas as pd
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from features.frames import CAPACITY, FORECASTS, QUANTILES, SKIPS, quantile_column
-from features.panel import Floats, Panel
+from features.frames import CAPACITY, FORECASTS, SKIPS
+from features.panel import Panel
 from features.quality import LARGEST, judge
 from models.champion import Champions
 from models.champion_fit import only, refitted
 from pipelines.accounting import silent_series
+from pipelines.capacity_facts import facts_aside, gather_facts
 from pipelines.clock import now
 from pipelines.errors import ConfigError, HistoryError, ModelError
-from pipelines.floors import CPU, capacity_table
+from pipelines.floors import CPU, capacity_levels, capacity_table
+from pipelines.forecast_rows import forecast_rows, is_published
 from pipelines.learning import forecasters, learn, learn_newcomers, without_maintenance
 from pipelines.moments import parse_duration
 from pipelines.outcome import Outcome, counted, merge_reasons, panel_counts, reasons, told
@@ -78,6 +80,7 @@ def forecast(
     asked = _quantiles(quantiles)
     asks = [_Ask(r, length.total_seconds(), asked) for r in run.shards()]
     with staged(run, "forecast"):
+        notes = gather_facts(run)
         shards = run_shards(
             forecast_shard,
             asks,
@@ -106,7 +109,7 @@ def forecast(
         failed=shards.failed,
         outputs=outputs,
         figures={"workloads_with_floors": float(sum(d.floors for d in done))},
-        notes=(*counted(sum((d.counts for d in done), Counter())), *_no_floors(done)),
+        notes=(*notes, *counted(sum((d.counts for d in done), Counter())), *_no_floors(done)),
     )
     return publish(outcome.to_dict())
 
@@ -125,28 +128,45 @@ def forecast_shard(ask: _Ask) -> _Done:
     panel = run.panel(run.history_start, run.as_of)
     if not panel.n_series:
         return _Done()
-    pieces, skips = _champions(run, panel)
-    tables = [_publish(run, ask, champions, version) for champions, version in pieces]
+    facts = facts_aside(run)
+    pieces, skips = _champions(run, panel, facts.metrics(run))
+    levels = capacity_levels(run, sorted(panel.keys["workload"].unique()))
+    tables = [
+        forecast_rows(
+            run,
+            panel,
+            champions,
+            version,
+            horizon_s=ask.horizon_s,
+            quantiles=ask.quantiles,
+            capacity_levels=levels,
+            capacity_metrics=facts.metrics(run),
+        )
+        for champions, version in pieces
+    ]
     skips = pd.concat([skips, _unanswered(run, pieces, [t for t, _ in tables])])
     keep(run, "forecast", SKIPS, skips)
-    capacity: list[pd.DataFrame] = []
     if tables:
         keep(run, "forecast", FORECASTS, pd.concat([t for t, _ in tables]))
-        cpu = [grid for _, grid in tables if grid is not None]
-        verdicts = newest_verdicts(run) if cpu else None
-        capacity = [capacity_table(run, panel, *grid, verdicts) for grid in cpu]
-    if capacity:
-        keep(run, "forecast", CAPACITY, pd.concat(capacity))
+    grids = [grid for _, grid in tables if grid is not None]
+    capacity = capacity_table(run, panel, grids, facts) if grids else pd.DataFrame()
+    if not capacity.empty:
+        keep(run, "forecast", CAPACITY, capacity)
     return _Done(
         sum(len(t[["workload", "metric"]].drop_duplicates()) for t, _ in tables),
         reasons(skips),
-        sum(c["workload"].nunique() for c in capacity),
+        0 if capacity.empty else int(capacity["workload"].nunique()),
         panel_counts(panel.counts),
     )
 
 
-def _champions(run: Run, panel: Panel) -> tuple[list[tuple[Champions, str]], pd.DataFrame]:
-    """Who forecasts, and which demand has nobody: registered ones, or fitted here for a file."""
+def _champions(
+    run: Run, panel: Panel, asked: Collection[str]
+) -> tuple[list[tuple[Champions, str]], pd.DataFrame]:
+    """Who forecasts, and which demand has nobody: registered ones, or fitted here for a file.
+
+    ``asked`` are metrics that capacity needs beside the published ones.
+    """
     stamp = {"step": "forecast", "issued_at": run.as_of, "run_id": run.run_id}
     if run.ref.inputs:
         lesson = learn(panel, run.catalog, run.settings, detectors=False)
@@ -154,7 +174,8 @@ def _champions(run: Run, panel: Panel) -> tuple[list[tuple[Champions, str]], pd.
         return pieces, lesson.skipped.assign(**stamp)
     live = load_live(run, sorted(panel.keys["workload"].unique()), detectors=False)
     version = live.forecaster.label
-    demand = panel.select(_published(panel.keys["metric"], run))
+    metrics = panel.keys["metric"]
+    demand = panel.select(is_published(metrics, run) | metrics.isin(asked).to_numpy())
     silent, verdicts = _silent(demand, run), newest_verdicts(run)
     pieces: list[tuple[Champions, str]] = []
     for champions in (s.champions for s in live.shards):
@@ -203,86 +224,12 @@ def _unanswered(
     parts: list[pd.DataFrame] = []
     for (champions, _), table in zip(pieces, tables, strict=True):
         keys = champions.chosen[["workload", "metric"]]
-        keys = keys[_published(keys["metric"], run)]
+        keys = keys[is_published(keys["metric"], run)]
         told = pd.MultiIndex.from_frame(table[["workload", "metric"]].drop_duplicates())
         parts.append(keys[~pd.MultiIndex.from_frame(keys).isin(told)])
     silent = pd.concat(parts) if parts else pd.DataFrame(columns=["workload", "metric"])
     stamp = {"step": "forecast", "issued_at": run.as_of, "run_id": run.run_id}
     return silent.assign(reason="the champion has no answer", **stamp)
-
-
-def _published(metrics: pd.Series, run: Run) -> np.ndarray:
-    """From the store demand and what no catalog knows; from a file everything that was learned."""
-    if run.ref.inputs:
-        return np.ones(len(metrics), dtype=bool)
-    wanted = [run.catalog[m].role == "demand" or not run.catalog.knows(m) for m in metrics]
-    return np.array(wanted, dtype=bool)
-
-
-def _publish(
-    run: Run, ask: _Ask, champions: Champions, version: str
-) -> tuple[pd.DataFrame, tuple[Champions, pd.Timestamp, Floats] | None]:
-    """The forecasts table of one bundle, and the CPU grid that capacity is made of."""
-    start = _running_step(champions, run.as_of)
-    n_steps = max(int(np.ceil(ask.horizon_s / champions.step.total_seconds())), 1)
-    n_steps += int(start < run.as_of)
-    plan_q = run.settings.prescale.capacity.quantile
-    levels = tuple(sorted({*QUANTILES, *ask.quantiles, plan_q}))
-    rows = np.flatnonzero(_published(champions.chosen["metric"], run))
-    values, models = champions.predict(start, n_steps, levels, forecasters(run.settings))
-    least, most = _range(champions.chosen["metric"], run)
-    values = np.clip(values, least[:, None], most[:, None])
-    shown = [q for q in levels if q in QUANTILES or q in ask.quantiles]
-    table = _table(run, champions, start, values, levels, shown, rows, models, version)
-    is_cpu = (champions.chosen["metric"] == CPU).to_numpy()
-    if not is_cpu.any():
-        return table, None
-    grid = values[[levels.index(plan_q), levels.index(0.5)]]
-    return table, (champions, start, grid)
-
-
-def _range(metrics: pd.Series, run: Run) -> tuple[Floats, Floats]:
-    """Between which values a metric can be, by the catalog, (n_series,) each."""
-    known = [(run.catalog[m].minimum, run.catalog[m].maximum) for m in metrics]
-    least = np.array([-np.inf if low is None else low for low, _ in known], dtype=float)
-    return least, np.array([np.inf if high is None else high for _, high in known], dtype=float)
-
-
-def _table(
-    run: Run,
-    champions: Champions,
-    start: pd.Timestamp,
-    values: Floats,
-    levels: Sequence[float],
-    shown: Sequence[float],
-    rows: np.ndarray,
-    models: np.ndarray,
-    version: str,
-) -> pd.DataFrame:
-    n_steps = values.shape[2]
-    repeat = np.repeat(rows, n_steps)
-    chosen = champions.chosen
-    times = pd.date_range(start, periods=n_steps, freq=champions.step).as_unit("ms")
-    table = pd.DataFrame(
-        {
-            "workload": chosen["workload"].to_numpy()[repeat],
-            "metric": chosen["metric"].to_numpy()[repeat],
-            "issued_at": run.as_of,
-            "ts": times[np.tile(np.arange(n_steps), len(rows))],
-            **{quantile_column(q): values[levels.index(q)][rows].ravel() for q in shown},
-            "model": np.asarray(models)[repeat],
-            "confidence": champions.confidence[repeat],
-            "model_version": version,
-            "run_id": run.run_id,
-            "valid_until": run.as_of + pd.Timedelta(run.settings.forecast.valid_for_h, "h"),
-        }
-    )
-    return table[np.isfinite(table["q50"]) & (table["ts"] >= run.as_of)]
-
-
-def _running_step(champions: Champions, as_of: pd.Timestamp) -> pd.Timestamp:
-    """The step of the trained grid that holds the run's clock: its demand is still to come."""
-    return champions.end + max((as_of - champions.end) // champions.step, 0) * champions.step
 
 
 def _quantiles(text: str | None) -> tuple[float, ...]:

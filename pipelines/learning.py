@@ -27,6 +27,7 @@ from models.seasonal_level import SeasonalLevel
 from models.seasonal_naive import SeasonalDay, SeasonalMedian, SeasonalNaive, SeasonalPeak
 from pipelines.accounting import NOT_WATCHED
 from pipelines.detecting import learn_detectors
+from pipelines.floor_learning import with_floor_costs
 from pipelines.regimes import deploys_of, earlier_regime, moved
 from pipelines.settings import Settings
 
@@ -84,6 +85,7 @@ def learn(panel: Panel, catalog: Catalog, settings: Settings, *, detectors: bool
     groups: list[Learned] = []
     for calendar, part in by_calendar(usable, settings):
         champions = fit_champions(part, forecasters(settings), settings.forecast.champion, calendar)
+        champions = with_floor_costs(champions, part, panel, catalog, settings)
         found = _detectors(part, champions, deploys, catalog, settings) if detectors else {}
         groups.append(Learned(champions, found))
     return Lesson(tuple(groups), skipped, young.reset_index(drop=True))

@@ -13,6 +13,7 @@ likewise.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -21,12 +22,17 @@ import pandas as pd
 import yaml
 
 from features.workloads import split_workload
-from models.actions import Action, Floor, Placeholder, Plan
+from models.actions import Action, Floor, Hold, Placeholder, Plan
+from models.node_budgets import hold_budget
 
-__all__ = ["ManifestParams", "dns_label", "render"]
+__all__ = ["ManifestParams", "dns_label", "pause_pod", "priority_class", "render", "requests"]
 
 _LABEL_MAX = 63
+_NOTE = "foretide.dev/gitops-"
+"""Of what somebody else applies: the annotations of what Foretide itself holds are others, and
+``foretide.dev/mode`` is people's kill switch."""
 _APP = "foretide-placeholder"
+_UNITS = ("Mi", "Gi", "Ti")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +66,19 @@ def render(plan: Plan, params: ManifestParams | None = None) -> dict[str, str]:
     applying.
     """
     params = params or ManifestParams()
-    files: dict[str, dict[str, Any]] = {}
+    files: dict[str, Any] = {}
     plan_id = plan.plan_id  # a hash of everything: once, not once a file
     if plan.placeholders:
-        files["00-priority-class.yaml"] = _priority_class(params)
+        files["00-priority-class.yaml"] = priority_class(params)
     for action in plan.actions:
         notes = _notes(plan, plan_id, action)
-        body = (
-            _hpa_patch(action, notes)
-            if isinstance(action, Floor)
-            else _placeholder(action, notes, params)
-        )
+        match action:
+            case Floor():
+                body = _hpa_patch(action, notes)
+            case Placeholder():
+                body = _placeholder(action, notes, params)
+            case Hold():
+                body = _hold(action)
         files[_file_name(action)] = body
     return {name: yaml.safe_dump(files[name], sort_keys=False) for name in sorted(files)}
 
@@ -96,14 +104,14 @@ def _safe(name: str, pattern: str, longest: int) -> str:
 
 def _hpa_patch(floor: Floor, notes: dict[str, str]) -> dict[str, Any]:
     _, namespace, _, _ = split_workload(floor.workload)
-    original = {"foretide.dev/original-min-replicas": str(floor.original)}
+    own = {_NOTE + "original": str(floor.original), _NOTE + "floor": str(floor.after)}
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
         "metadata": {
             "name": _dns_name(floor.hpa),
             "namespace": dns_label(namespace),
-            "annotations": original | notes,
+            "annotations": own | notes,
         },
         "spec": {"minReplicas": floor.after},
     }
@@ -111,14 +119,27 @@ def _hpa_patch(floor: Floor, notes: dict[str, str]) -> dict[str, Any]:
 
 def _notes(plan: Plan, plan_id: str, action: Action) -> dict[str, str]:
     return {
-        "foretide.dev/valid-from": _stamp(action.starts_at),
-        "foretide.dev/valid-until": _stamp(action.ends_at),
-        "foretide.dev/plan-id": plan_id,
-        "foretide.dev/mode": plan.mode_of(action),
+        _NOTE + "valid-from": _stamp(action.starts_at),
+        _NOTE + "valid-until": _stamp(action.ends_at),
+        _NOTE + "plan-id": plan_id,
+        _NOTE + "mode": plan.mode_of(action),
     }
 
 
-def _priority_class(params: ManifestParams) -> dict[str, Any]:
+def _hold(action: Hold) -> dict[str, Any]:
+    """An entry of a kustomization's ``patches``: it adds to the list of budgets, which as an atomic
+    list would be replaced by an apply."""
+    name = {"name": re.escape(action.nodepool)} if action.nodepool else {}
+    budget = hold_budget(action.starts_at, action.ends_at)
+    add = {"op": "add", "path": "/spec/disruption/budgets/-", "value": budget}
+    return {
+        "target": {"group": "karpenter.sh", "version": "v1", "kind": "NodePool", **name},
+        "patch": yaml.safe_dump([add], sort_keys=False),
+    }
+
+
+def priority_class(params: ManifestParams) -> dict[str, Any]:
+    """The PriorityClass of pods that yield to all others."""
     return {
         "apiVersion": "scheduling.k8s.io/v1",
         "kind": "PriorityClass",
@@ -158,13 +179,14 @@ def _placeholder(
                     "labels": dict(labels),
                     "annotations": {"karpenter.sh/do-not-disrupt": "true"},
                 },
-                "spec": _pause_pod(action, params),
+                "spec": pause_pod(requests(action.cpu_cores, action.memory_bytes), params),
             },
         },
     }
 
 
-def _pause_pod(action: Placeholder, params: ManifestParams) -> dict[str, Any]:
+def pause_pod(asks: dict[str, str], params: ManifestParams) -> dict[str, Any]:
+    """The spec of a pod that does nothing but hold what it requests."""
     return {
         "priorityClassName": params.priority_class,
         "terminationGracePeriodSeconds": 0,
@@ -178,7 +200,7 @@ def _pause_pod(action: Placeholder, params: ManifestParams) -> dict[str, Any]:
             {
                 "name": "pause",
                 "image": params.pause_image,
-                "resources": {"requests": _requests(action)},
+                "resources": {"requests": asks},
                 "securityContext": {
                     "allowPrivilegeEscalation": False,
                     "readOnlyRootFilesystem": True,
@@ -189,16 +211,21 @@ def _pause_pod(action: Placeholder, params: ManifestParams) -> dict[str, Any]:
     }
 
 
-def _requests(action: Placeholder) -> dict[str, str]:
-    requests = {"cpu": f"{round(action.cpu_cores * 1000)}m"}
-    if action.memory_bytes > 0:
-        requests["memory"] = str(round(action.memory_bytes))
-    return requests
+def requests(cpu_cores: float, memory_bytes: float) -> dict[str, str]:
+    """Requests of a container as Kubernetes itself writes such quantities, so that what is read
+    back is what was written; memory in whole MiB, 0 is left out."""
+    milli = math.ceil(cpu_cores * 1000 - 1e-6)
+    asks = {"cpu": str(milli // 1000) if milli % 1000 == 0 else f"{milli}m"}
+    size, unit = math.ceil(memory_bytes / 2**20 - 1e-9), 0
+    while size and size % 1024 == 0 and unit < len(_UNITS) - 1:
+        size, unit = size // 1024, unit + 1
+    return asks | ({"memory": f"{size}{_UNITS[unit]}"} if size > 0 else {})
 
 
 def _placeholder_name(action: Placeholder) -> str:
     # shadow and act stand apart: what is only shown must not share a name with what is done
-    return dns_label(f"{_APP}-{action.gate}")
+    pool = f"-{action.nodepool}" if action.nodepool else ""
+    return dns_label(f"{_APP}-{action.gate}{pool}")
 
 
 def _file_name(action: Action) -> str:
@@ -209,7 +236,9 @@ def _file_name(action: Action) -> str:
         key = hashlib.sha256("\0".join(parts).encode(errors="replace")).hexdigest()[:8]
         where = "_".join(dns_label(p) for p in (parts[0], parts[1], action.hpa))
         return f"{at}_floor_{where}_{key}.yaml"
-    return f"{at}_placeholder_{dns_label(action.cluster)}_{action.gate}.yaml"
+    pool = f"_{dns_label(action.nodepool)}" if action.nodepool else ""
+    what = "hold" if isinstance(action, Hold) else "placeholder"
+    return f"{at}_{what}_{dns_label(action.cluster)}{pool}_{action.gate}.yaml"
 
 
 def _stamp(at: pd.Timestamp) -> str:

@@ -5,6 +5,7 @@ here.
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -13,16 +14,23 @@ from prefect.cache_policies import NO_CACHE
 
 from features.frames import CAPACITY, FORECASTS
 from features.panel import Panel
+from models.modes import mode_of
 from models.plan import Plan, describe, make_plan
 from models.state import workload_state
 from pipelines.clock import now
 from pipelines.errors import HistoryError, StoreError
+from pipelines.hpa_specs import open_cluster
 from pipelines.manifests import render
 from pipelines.outcome import Outcome
+from pipelines.plan_facts import no_cluster, plan_facts
+from pipelines.plans import plan_file, plan_folder
 from pipelines.run import Run, RunRef
 from pipelines.tasks import call, publish
 
 __all__ = ["plan_folder", "prescale"]
+
+_LIVE = pd.Timedelta(1, "h")
+"""A run whose clock is further from the present than this asks no cluster."""
 
 
 @flow(name="prescale")
@@ -39,18 +47,37 @@ def prescale(
     HistoryError
         There is no capacity forecast that is valid now.
     """
-    return publish(call(write_plan, RunRef.resolve(config, inputs, out, as_of, now())))
+    moment = now()
+    ref = RunRef.resolve(config, inputs, out, as_of, moment)
+    return publish(call(write_plan, ref, _is_live(ref, moment)))
+
+
+def _is_live(ref: RunRef, moment: pd.Timestamp) -> bool:
+    """Whether the cluster as it stands says anything about the run's moment."""
+    return not ref.inputs and abs(moment - pd.Timestamp(ref.as_of)) <= _LIVE
 
 
 @task(cache_policy=NO_CACHE)
-def write_plan(ref: RunRef) -> dict[str, Any]:
-    """Make the plan of one moment; the same input gives the same files."""
+def write_plan(ref: RunRef, live: bool = False) -> dict[str, Any]:
+    """Make the plan of one moment; the same input gives the same files.
+
+    Only a ``live`` plan asks the configured cluster what it can hold.
+    """
     run = ref.open()
     capacity = _valid_capacity(run)
     planned = sorted(capacity["workload"].astype("str").unique())
     panel = _lately(run)
-    current = workload_state(panel, planned, run.settings.prescale.capacity)
-    plan = make_plan(capacity, current, as_of=run.as_of, params=run.settings.prescale.plan)
+    wanted = run.settings.prescale
+    facts = plan_facts(run, panel, planned, opener=open_cluster if live else no_cluster)
+    current = facts.placed(workload_state(panel, planned, wanted.capacity, specs=facts.specs))
+    plan = make_plan(
+        capacity,
+        current,
+        as_of=run.as_of,
+        params=wanted.plan,
+        modes={w: mode_of(w, wanted.rules, wanted.plan.mode) for w in planned},
+        limits=partial(facts.limits, as_of=run.as_of),
+    )
     written = _write(run, plan)
     raised = {f.workload for f in plan.floors}
     return Outcome(
@@ -61,14 +88,14 @@ def write_plan(ref: RunRef) -> dict[str, Any]:
         done=len(raised),
         skipped=_counted(plan) | _without_forecast(panel, planned),
         outputs={"plan": written, "manifests": written.removesuffix("plan.json") + "manifests"},
-        figures={"floors": float(len(plan.floors)), "placeholders": float(len(plan.placeholders))},
-        notes=_lines(plan),
+        figures={
+            "floors": float(len(plan.floors)),
+            "placeholders": float(len(plan.placeholders)),
+            "holds": float(len(plan.holds)),
+            "shortfalls": float(len(plan.shortfalls)),
+        },
+        notes=(*_lines(plan), *facts.notes),
     ).to_dict()
-
-
-def plan_folder(run: Run) -> str:
-    """Where in the store the plan of this run is."""
-    return f"plans/{run.part}"
 
 
 def _valid_capacity(run: Run) -> pd.DataFrame:
@@ -105,7 +132,7 @@ def _write(run: Run, plan: Plan) -> str:
             run.store.delete_file(old)
     for name, manifest in wanted.items():
         run.store.put_file(name, manifest.encode())
-    return run.store.put_file(f"{folder}/plan.json", f"{text}\n".encode())
+    return run.store.put_file(plan_file(run), f"{text}\n".encode())
 
 
 def _counted(plan: Plan) -> dict[str, int]:

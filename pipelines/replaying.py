@@ -1,15 +1,16 @@
-"""replay: pre-scaling over the last week of history, beside a reactive HPA, last week's one-line
-rule and an oracle.
+"""replay: pre-scaling over the last week of history, beside a reactive HPA, one-line rules, EC2's
+way and an oracle.
 
-Champions are fitted on what is before the week, and their forecast gives the floors of the whole
-week at once: what came in it is only looked at by the replay. Where the samples know pods and HPAs,
-those are replayed; else every load is given the pods of ``prescale.replay_case``.
+Champions are learned on what is before the week, and forecast anew every hour from what was
+measured by then, as the schedule does: a floor never knows what comes after its issue. Where the
+samples know pods and HPAs, those are replayed; else every load is given the pods of
+``prescale.replay_case``. Manifests of HPAs, where given, say how each of them moves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,15 +19,18 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from features.metrics import Catalog
-from features.panel import Floats, Panel
-from models.capacity import capacity_forecast
+from features.panel import Panel
+from models.hpa_spec import HpaSpec
 from models.replay import compare, totals
-from models.replay_case import ReplayCase, assumed_case, measured_case
+from models.replay_case import ReplayCase, assumed_case, measured_case, with_hpas
 from pipelines.clock import now
 from pipelines.errors import HistoryError
+from pipelines.floor_learning import is_load
 from pipelines.floors_held import replay_rows, savings
-from pipelines.learning import Learned, learn, told_by
+from pipelines.learning import Lesson, learn
 from pipelines.outcome import Outcome, merge_reasons, reasons
+from pipelines.reissued import issued_floors
+from pipelines.replay_hpas import ReplayHpas, read_hpas
 from pipelines.run import Run, RunRef
 from pipelines.settings import Settings
 from pipelines.tasks import publish, run_shards, threads
@@ -36,8 +40,8 @@ __all__ = ["WeekReplay", "replay", "replay_week"]
 _CPU = "cpu_usage_cores"
 _HPA = {_CPU, "cpu_request_cores", "replicas", "hpa_max_replicas"}
 _WEEK = pd.Timedelta(7, "D")
-_RULE = pd.Timedelta(1, "h")
-"""How much further than a week back last week's rule needs its history."""
+_RULES = 4 * _WEEK
+"""How far back the rules look that floors are compared with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,12 @@ class WeekReplay:
         ``models.replay.compare``'s rows, and ``metric``, whose load was replayed. Core-hours: an
         assumed pod can burn one core.
     skipped : frame ``workload, metric, reason``
+    notes : what a person should know of given HPAs, a line each
     """
 
     table: pd.DataFrame
     skipped: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +68,7 @@ class _Ask:
 
     run: RunRef
     measured: bool
+    hpas: ReplayHpas = field(default_factory=ReplayHpas)
 
 
 @flow(name="replay", task_runner=threads())
@@ -70,21 +77,27 @@ def replay(
     inputs: list[str] | None = None,
     out: str | None = None,
     as_of: str | None = None,
+    hpa: str | None = None,
 ) -> dict[str, Any]:
     """Replay the week (``evaluate.window_days``) before ``as_of``. Nothing is written: the store's
     replays are of floors that were issued.
 
+    ``hpa`` is a file of HPA manifests (or ScaledObjects), by default ``prescale.hpa_file``: a
+    single one is taken for every load, several for those that they scale.
+
     Raises
     ------
+    ConfigError
+        The manifests cannot be read, or none is of a replayed workload.
     HistoryError
         Nothing could be replayed.
     """
     ref = RunRef.resolve(config, inputs, out, as_of, now())
     run = ref.open()
-    measured = _knows_pods(run)
+    measured, hpas = _knows_pods(run), read_hpas(run.settings, hpa)
     shards = run_shards(
         replay_shard,
-        [_Ask(r, measured) for r in run.shards(_begin(run))],
+        [_Ask(r, measured, hpas) for r in run.shards(_begin(run))],
         workers=run.settings.shards.workers,
         max_failed_share=run.settings.shards.max_failed_share,
     )
@@ -96,6 +109,7 @@ def replay(
             + ("; ".join(f"{n} × {why}" for why, n in skipped.items()) or "no series of load")
         )
     done = table[["workload", "metric"]].drop_duplicates()
+    hpas.check(done["workload"])
     outcome = Outcome(
         verb="replay",
         run_id=run.run_id,
@@ -105,7 +119,11 @@ def replay(
         skipped=skipped,
         failed=shards.failed,
         figures=savings(table) | {"replayed_workloads": float(len(done))},
-        notes=_notes(run, measured),
+        notes=(
+            *_notes(run, measured),
+            *hpas.notes(done["workload"]),
+            *sorted({note for shard in shards.results for note in shard.notes}),
+        ),
         rows=tuple(_rows(table)),
     )
     return publish(outcome.to_dict())
@@ -116,90 +134,95 @@ def replay_shard(ask: _Ask) -> WeekReplay:
     """Replay one shard."""
     run = ask.run.open()
     panel = run.panel(_begin(run), run.as_of)
-    return replay_week(panel, _start(run), run.catalog, run.settings, measured=ask.measured)
+    hpas = ask.hpas.of(panel.keys["workload"].unique())
+    return replay_week(
+        panel, _start(run), run.catalog, run.settings, measured=ask.measured, hpas=hpas
+    )
 
 
 def replay_week(
-    panel: Panel, start: pd.Timestamp, catalog: Catalog, settings: Settings, *, measured: bool
+    panel: Panel,
+    start: pd.Timestamp,
+    catalog: Catalog,
+    settings: Settings,
+    *,
+    measured: bool,
+    hpas: Mapping[str, HpaSpec] | None = None,
 ) -> WeekReplay:
     """Replay all of a panel from ``start`` on.
 
     ``measured``: the panel knows pods and HPAs; otherwise every demand, and every metric that the
-    catalog does not know, is a load of its own.
+    catalog does not know, is a load of its own. ``hpas``: workload → its autoscaler, where known.
     """
-    series = panel.of(_CPU) if measured else panel.select(_is_load(panel, catalog))
-    past, week = series.window(end=start), series.window(start)
-    history = past.window(start - pd.Timedelta(settings.history.days, "D"))
+    series = panel.of(_CPU) if measured else panel.select(is_load(panel, catalog))
+    history = series.window(start - pd.Timedelta(settings.history.days, "D"), start)
     lesson = learn(history, catalog, settings, detectors=False)
-    skipped = lesson.skipped
     if not lesson.groups:
-        return WeekReplay(pd.DataFrame(), skipped)
-    known = pd.concat([group.champions.keys for group in lesson.groups])
-    mine = pd.MultiIndex.from_frame(past.keys).isin(pd.MultiIndex.from_frame(known))
-    past, week = past.select(mine), week.select(mine)
-    if measured:
-        pods = panel.window(start - _WEEK, start)
-        names = week.keys["workload"].tolist()
-        case = measured_case(pods, names, settings.prescale.capacity)
-    else:
-        case = assumed_case(past.window(history.start).values, settings.prescale.replay_case)
+        return WeekReplay(pd.DataFrame(), lesson.skipped)
+    series = _forecast_of(lesson, series)
+    case, notes = _case(panel, series, start, settings, measured=measured, hpas=hpas or {})
     # in an assumed case one pod is one core, so that loads of different units can be summed
-    unit = np.ones(week.n_series) if measured else case.pod_capacity_cores
-    case = replace(case, pod_capacity_cores=case.pod_capacity_cores / unit)
-    past, week = (part.with_values(part.values / unit[:, None]) for part in (past, week))
-    floors = _floors(lesson.groups, unit, case, week, settings)
-    idle = ~np.isfinite(week.values).any(axis=1)
+    unit = np.ones(series.n_series) if measured else case.pod_capacity_cores
+    cores, request = case.pod_capacity_cores / unit, case.request_cores / unit
+    case = replace(case, pod_capacity_cores=cores, request_cores=request)
     why = np.array(case.refusal, dtype=object)
+    idle = ~np.isfinite(series.window(start).values).any(axis=1)
     why[(why == "") & idle] = "nothing was measured in the replayed week"
     ok = why == ""
-    refused = week.keys[~ok].assign(reason=why[~ok])
-    skipped = pd.concat([skipped, refused], ignore_index=True)
-    held, lately = case.select(ok), past.window(start - _WEEK - _RULE)
+    refused = series.keys[~ok].assign(reason=why[~ok])
+    skipped = pd.concat([lesson.skipped, refused], ignore_index=True)
     if not ok.any():
         return WeekReplay(pd.DataFrame(), skipped)
+    held, unit, series = case.select(ok), unit[ok], series.select(ok)
+    floors = issued_floors(lesson.groups, series, start, held, unit, settings)
+    loads = series.with_values(series.values / unit[:, None])
+    week, before = loads.window(start), loads.window(start - _RULES, start)
     table = compare(
-        week.values[ok],
+        week.values,
         week.step / pd.Timedelta(1, "s"),
-        workloads=[str(i) for i in np.flatnonzero(ok)],  # a workload may have several loads
+        workloads=[str(i) for i in range(len(held.hpas))],  # a workload may have several loads
         pod_capacity_cores=held.pod_capacity_cores,
         target_ratio=held.target_ratio,
         min_replicas=held.min_replicas,
         max_replicas=held.max_replicas,
-        floors=floors[ok],
-        history=lately.values[ok],
+        floors=floors,
+        history=before.values,
         pod_start_s=held.pod_start_s,
         params=settings.prescale.replay,
+        hpas=held.hpas,
     )
-    keys = week.keys.loc[table["workload"].astype(int)].reset_index(drop=True)
-    return WeekReplay(table.assign(workload=keys["workload"], metric=keys["metric"]), skipped)
+    keys = week.keys.iloc[table["workload"].astype(int)].set_index(table.index)
+    table = table.assign(workload=keys["workload"], metric=keys["metric"])
+    return WeekReplay(table, skipped, notes)
 
 
-def _floors(
-    groups: Sequence[Learned], unit: Floats, case: ReplayCase, week: Panel, settings: Settings
-) -> Floats:
-    """The floors of the week as they would have been forecast at its start, (n, m)."""
-    params = settings.prescale.capacity
-    ahead = int(np.ceil(case.pod_start_s.max(initial=0.0) / (week.step / pd.Timedelta(1, "s"))))
-    levels, n_steps = (params.quantile, 0.5), week.n_steps + ahead
-    told = told_by(groups, week.keys, week.start, n_steps, levels, settings) / unit[:, None]
-    found = capacity_forecast(
-        told[0],
-        told[1],
-        request_per_pod_cores=case.pod_capacity_cores,
-        request_per_pod_bytes=np.full(len(unit), np.nan),
-        target_ratio=case.target_ratio,
-        min_replicas=case.min_replicas,
-        max_replicas=case.max_replicas,
-        lead_time_s=case.pod_start_s,
-        step=week.step,
-        params=params,
-    )
-    return found.replicas[:, : week.n_steps].astype(np.float64)
+def _forecast_of(lesson: Lesson, series: Panel) -> Panel:
+    """The series that somebody forecasts."""
+    known = pd.concat([group.champions.keys for group in lesson.groups])
+    own = pd.MultiIndex.from_frame(series.keys)
+    return series.select(own.isin(pd.MultiIndex.from_frame(known)))
 
 
-def _is_load(panel: Panel, catalog: Catalog) -> np.ndarray:
-    metrics = panel.keys["metric"]
-    return np.array([not catalog.knows(m) or catalog[m].role == "demand" for m in metrics], bool)
+def _case(
+    panel: Panel,
+    series: Panel,
+    start: pd.Timestamp,
+    settings: Settings,
+    *,
+    measured: bool,
+    hpas: Mapping[str, HpaSpec],
+) -> tuple[ReplayCase, tuple[str, ...]]:
+    """Pods and HPAs of the series, by what was known at the start."""
+    if measured:
+        pods = panel.window(start - _WEEK, start)
+        names = series.keys["workload"].tolist()
+        case = measured_case(pods, names, settings.prescale.capacity)
+    else:
+        days = pd.Timedelta(settings.history.days, "D")
+        past = series.window(start - days, start)
+        case = assumed_case(past.values, settings.prescale.replay_case)
+    case, unknown = with_hpas(case, series.keys, hpas)
+    return case, tuple(f"  {line}" for line in unknown)
 
 
 def _start(run: Run) -> pd.Timestamp:
@@ -207,7 +230,7 @@ def _start(run: Run) -> pd.Timestamp:
 
 
 def _begin(run: Run) -> pd.Timestamp:
-    return _start(run) - max(pd.Timedelta(run.settings.history.days, "D"), _WEEK + _RULE)
+    return _start(run) - max(pd.Timedelta(run.settings.history.days, "D"), _RULES)
 
 
 def _knows_pods(run: Run) -> bool:
@@ -233,10 +256,13 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 def _notes(run: Run, measured: bool) -> tuple[str, ...]:
     settings = run.settings
     case, hpa = settings.prescale.replay_case, settings.prescale.replay
+    issue, costs = settings.prescale.issue, settings.prescale.capacity
+    under = costs.under_cost / costs.over_cost
     told = (
-        f"  floors carry the {settings.prescale.capacity.quantile:.0%} quantile of one forecast, "
-        f"issued {_start(run):%Y-%m-%d %H:%M} UTC for the whole week, "
-        f"from at most {settings.history.days:g} days before it"
+        f"  floors carry the quantile that pays (a missing pod costs {under:g} × an idle one), "
+        f"of forecasts issued every {issue.every_min:g} min, {issue.delay_s:g} s late, by models "
+        f"that were learned at the week's start, {_start(run):%Y-%m-%d %H:%M} UTC, from at most "
+        f"{settings.history.days:g} days"
     )
     rules = f"sync {hpa.sync_s:g} s, scale-down window {hpa.stabilisation_s:g} s"
     if measured:

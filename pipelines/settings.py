@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast, get_args, get_type_hints
 
 import yaml
 from pydantic import Field, ValidationError
@@ -27,7 +27,6 @@ from features.civil import Calendar
 from features.quality import QualityParams
 from features.silences import Silence
 from models.band import BandParams
-from models.capacity import CapacityParams
 from models.champion_fit import ChampionParams
 from models.classical import ClassicalParams
 from models.decomposition import DecompositionParams
@@ -35,11 +34,7 @@ from models.drift import DriftParams
 from models.incidents import IncidentParams
 from models.isolation_forest import IsolationForestParams
 from models.memory_slope import MemorySlopeParams
-from models.modes import Rule
-from models.plan import PlanParams
 from models.prophet import ProphetParams
-from models.replay import ReplayParams
-from models.replay_case import ReplayCaseParams
 from models.seasonal_level import SeasonalLevelParams
 from models.seasonal_naive import SeasonalNaiveParams
 from models.together import TogetherParams
@@ -54,6 +49,7 @@ from pipelines.settings_outside import (
     StoreSettings,
     TrackingSettings,
 )
+from pipelines.settings_prescale import PrescaleSettings
 
 __all__ = ["CONFIG_DIR", "Settings", "load_settings"]
 
@@ -136,18 +132,6 @@ class DetectSettings(Section):
     """CSV file ``caller, callee`` of who calls whom: workload ids, or names as people write them;
     empty: the calls that were ingested, else neighbours are those of one namespace."""
     incidents: IncidentParams = IncidentParams()
-
-
-class PrescaleSettings(Section):
-    """From forecasts to floors."""
-
-    rules: tuple[Rule, ...] = ()
-    """What people want for which workloads; the first that matches counts."""
-    capacity: CapacityParams = CapacityParams()
-    plan: PlanParams = PlanParams()
-    replay: ReplayParams = ReplayParams()
-    replay_case: ReplayCaseParams = ReplayCaseParams()
-    """The pods of a replayed load that comes without any."""
 
 
 class EvaluateSettings(Section):
@@ -293,4 +277,4 @@ def _fields(section: Any) -> dict[str, Any]:
     models: dict[str, Any] | None = getattr(section, "model_fields", None)
     if models is not None:
         return {name: info.annotation for name, info in models.items()}
-    return dict(getattr(section, "__annotations__", {}))
+    return get_type_hints(section) if isinstance(section, type) else {}

@@ -17,6 +17,8 @@ import pyarrow.parquet as pq
 
 from features.panel import Panel
 from features.synthetic import ClusterSpec, simulate
+from models.cluster_facts import ClusterFacts, NodePoolFacts, NodeShape
+from models.nodes import nodes_needed
 from pipelines.learning import forecasters
 from pipelines.replaying import replay
 from pipelines.score import score
@@ -35,6 +37,15 @@ def warm() -> None:
         score.fn(inputs=[file], out=folder, train_until=until.isoformat())
         replay.fn(inputs=[file], out=folder)
     _forecasters()
+    _nodes()
+
+
+def _nodes() -> None:
+    """A pod that needs a node."""
+    pool = NodePoolFacts("warm", shapes=(NodeShape("small", 2.0, 2.0**32),))
+    pod = {"ts": [pd.Timestamp(0, tz="UTC")], "workload": "w", "count": 1, "nodepool": "warm"}
+    asked = pd.DataFrame(pod | {"cpu_cores": 1.0, "memory_bytes": 2.0**30})
+    nodes_needed(asked, ClusterFacts("warm", (pool,)))
 
 
 def _forecasters() -> None:

@@ -60,11 +60,18 @@ def backtest(as_json: bool, **parameters: Any) -> None:
 
 @click.command()
 @options()
+@click.option(
+    "--hpa",
+    type=click.Path(),
+    help="File of HPA manifests, as `kubectl get hpa -o yaml` prints them: one is taken for every "
+    "load, several for those that they scale.",
+)
 def replay(as_json: bool, **parameters: Any) -> None:
-    """Replay pre-scaling over the last week, beside a reactive HPA and an oracle.
+    """Replay pre-scaling over the last week, beside a reactive HPA, simple rules and an oracle.
 
     \b
     foretide replay --input samples.parquet
+    foretide replay --input samples.parquet --hpa hpa.yaml
     """
     from pipelines.replaying import replay as flow
 

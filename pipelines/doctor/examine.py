@@ -15,7 +15,9 @@ from features.frames import CAPACITY, FORECASTS, SCORES
 from features.metrics import Catalog
 from features.silences import Silence, silence_notes
 from pipelines.adapters.store import Store
+from pipelines.clusters import Reach
 from pipelines.doctor.check import Check
+from pipelines.doctor.cluster import check_cluster
 from pipelines.doctor.network import check_http
 from pipelines.doctor.origin import check_origin
 from pipelines.doctor.state import check_models, check_samples, check_store, check_table
@@ -78,6 +80,7 @@ def examine(
     with httpx.Client(timeout=_HEALTH_S, transport=transport) as client:
         yield from _models(run, client)
         yield check_prefect(client, environ.get("PREFECT_API_URL"))
+    yield from _cluster(settings)
 
 
 def check_configuration(config: str | None, environ: Mapping[str, str]) -> Check:
@@ -130,6 +133,13 @@ def check_prefect(client: httpx.Client, url: str | None) -> Check:
     if not url:
         return Check("prefect", "ok", "not used: PREFECT_API_URL is not set")
     return check_http(client, "prefect", url, "PREFECT_API_URL")
+
+
+def _cluster(settings: Settings) -> Iterator[Check]:
+    s = settings.cluster
+    name = s.name or settings.source.cluster
+    there = Reach(s.connect, name, s.kubeconfig, s.context, s.timeout_s)
+    yield from check_cluster(there, settings.prescale.rungs)
 
 
 def _tables(run: Run) -> Iterator[Check]:

@@ -36,6 +36,7 @@ EVERY = {
     "score": "15min",
     "forecast": "1h",
     "prescale": "1h",
+    "apply": "5min",
     "train": "7D",
     "evaluate": "1D",
     "retrain": "1D",
@@ -47,7 +48,7 @@ STAGES = (
     {"train": "2026-05-18T00:00Z"},
     {"forecast": "2026-05-18T00:00Z", "score": "2026-05-19T00:00Z"},
     {"prescale": "2026-05-18T00:00Z", "evaluate": "2026-05-25T00:00Z"},
-    {"retrain": "2026-05-25T00:00Z"},
+    {"retrain": "2026-05-25T00:00Z", "apply": "2026-05-18T00:05Z"},
 )
 # Where the command is called otherwise than the deployment.
 COMMANDS = {"prescale": ["plan"], "retrain": ["train", "--drifted"]}

@@ -125,10 +125,12 @@ def _capacity(forecasts: pd.DataFrame) -> pd.DataFrame:
     needed = np.ceil(rps["q90"] / (peak / 7)).clip(2.0, None).astype("int64")
     return rps[["workload", "issued_at", "ts"]].assign(
         replicas=needed,
+        ready_replicas=needed,
         reactive_replicas=needed,
         cpu_cores=np.nan,
         memory_bytes=np.nan,
         lead_time_s=185.0,
+        lead_time_source="p95 of node launches and p95 of its pods' starts",
         quantile=0.9,
         gate="act",
         gate_reason="beats the bar",

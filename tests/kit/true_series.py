@@ -232,3 +232,17 @@ def of_nodes(out: Exporters) -> None:
     for quantile, base in (("0", 1.0), ("0.5", 20.0), ("0.9", 55.0), ("0.99", 90.0)):
         labels = {"quantile": quantile}
         out.karpenter("karpenter_pods_startup_duration_seconds", labels, level(base))
+    of_launches(out)
+
+
+def of_launches(out: Exporters) -> None:
+    """A hundred nodes an hour, 90 s each; other conditions are in the way."""
+    for condition, status, each_s in (
+        ("Initialized", "Unknown", 90.0),
+        ("Ready", "Unknown", 700.0),
+        ("Initialized", "True", 7000.0),
+    ):
+        labels = {"type": condition, "status": status}
+        for part, per_node in (("sum", each_s), ("count", 1.0)):
+            name = f"operator_nodeclaim_status_condition_transition_seconds_{part}"
+            out.karpenter(name, labels, per_node * 100 / 3600, counts=True)

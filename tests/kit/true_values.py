@@ -252,6 +252,7 @@ PROMETHEUS: dict[str, Callable[[], Truth]] = {
     "nodeclaims_terminated_total": lambda: pools(2 * 10.0),
     "karpenter_queued_pods": lambda: {CLUSTER: level(6.0)(ALL)},
     "karpenter_pod_start_seconds": lambda: {CLUSTER: level(55.0)(ALL)},
+    "node_start_seconds": lambda: {CLUSTER: level(0.0)(ALL) + 90.0},
 }
 
 

@@ -10,14 +10,27 @@ from hypothesis.extra.numpy import arrays
 
 from features.frames import CAPACITY, conform
 from features.panel import Panel
-from models.capacity import CapacityParams, capacity_forecast, capacity_frame, lead_time_s
+from models.capacity import CapacityParams, capacity_forecast, capacity_frame
+from models.capacity_params import quantiles_of
 from models.hpa import hpa_replicas, rolling_max, step_down
-from models.per_pod import CurveParams, per_pod_curve
+from models.hpa_demand import resting_replicas
+from models.hpa_spec import HpaMetric, HpaSpec
+from models.lead_times import lead_time_s
+from models.modes import Rule
 from models.state import workload_state
 
 STEP = pd.Timedelta(300, "s")
 START = pd.Timestamp("2026-06-08", tz="UTC")
 PLAIN = CapacityParams(hold_min=0, step_down_share=1.0)
+
+ONES = {
+    "request_per_pod_cores": 1.0,
+    "request_per_pod_bytes": np.nan,
+    "target_ratio": 0.7,
+    "min_replicas": 1.0,
+    "max_replicas": 40.0,
+    "lead_time_s": 300.0,
+}
 
 demands = arrays(np.float64, (3, 24), elements=st.floats(0, 50))
 # a first example compiles, and machines are shared: time is no law
@@ -52,7 +65,7 @@ def ask(
 def test_more_demand_never_asks_for_fewer_replicas(demand, factor, params):
     more, less = ask(demand * factor, params=params), ask(demand, params=params)
     assert (more.replicas >= less.replicas).all()
-    assert (more.reactive_replicas >= less.reactive_replicas).all()
+    assert (more.ready_replicas >= less.ready_replicas).all()
 
 
 @law
@@ -211,8 +224,8 @@ def test_the_state_is_the_newest_and_old_settings_are_gone():
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("quantile", 0),
-        ("quantile", 1.1),
+        ("under_cost", 0),
+        ("over_cost", np.inf),
         ("lead_time_s", -1),
         ("step_down_min", 0),
         ("hold_min", np.nan),
@@ -223,45 +236,92 @@ def test_a_knob_without_meaning_is_refused_by_name(key, value):
         CapacityParams(**{key: value})
 
 
-def curve_history(seed=0, n=1000):
-    rng = np.random.default_rng(seed)
-    requests = 50 + 40 * np.sin(np.arange(n) / 288 * 2 * np.pi) + rng.normal(0, 1, n)
-    return requests, 0.5 + requests * 0.02
-
-
-def test_a_true_relation_is_found_in_spite_of_outliers_and_gaps():
-    requests, cores = curve_history()
-    dirty = cores.copy()
-    dirty[::37] *= 20
-    dirty[5:50] = np.nan
-    curves = per_pod_curve(requests[None], dirty[None], CurveParams(wape_max=2.0))
-    assert curves.refusal == [""]
-    asked = np.array([[20.0, 50.0, 85.0, np.nan]])
-    assert curves.cores_at(asked)[0, :3] == pytest.approx([0.9, 1.5, 2.2], rel=0.1)
-    assert np.isnan(curves.cores_at(asked)[0, 3])
+@law
+@given(demand=demands, steps=st.integers(0, 6))
+def test_the_floor_is_the_ready_pods_a_lead_time_ahead(demand, steps):
+    params = CapacityParams(step_down_share=1.0)
+    out = ask(demand, lead=steps * 300.0, params=params)
+    for t in range(24):
+        ahead = out.ready_replicas[:, t : t + steps + 1].max(axis=1)
+        assert (out.replicas[:, t] == ahead).all()
 
 
 @law
-@given(seed=st.integers(0, 1000))
-def test_a_curve_never_falls_and_grows_without_end(seed):
-    rng = np.random.default_rng(seed)
-    requests, cores = rng.gamma(2, 10, (1, 400)), rng.gamma(2, 1, (1, 400))
-    curves = per_pod_curve(requests, cores, CurveParams(wape_max=1e9))
-    asked = np.linspace(0, 1e4, 500)[None]
-    assert (np.diff(curves.cores_at(asked)) >= 0).all()
+@given(demand=demands, lead=st.floats(0, 3600))
+def test_ready_pods_are_held_and_stepped_down_and_know_no_lead_time(demand, lead):
+    out = ask(demand, lead=lead, params=CapacityParams())
+    assert (out.ready_replicas == ask(demand, lead=0.0, params=CapacityParams()).replicas).all()
+    assert (out.replicas >= out.ready_replicas).all()
 
 
-@pytest.mark.parametrize(
-    ("requests", "cores", "why"),
-    [
-        (np.full(1000, np.nan), np.ones(1000), "seen together in 0 steps"),
-        (np.arange(1.0, 100.0), np.ones(99), "seen together in 99 steps"),
-        (curve_history()[0], np.random.default_rng(1).pareto(1, 1000), "requests explain CPU"),
-        (curve_history()[0], np.zeros(1000), "requests explain CPU"),
-        (curve_history()[0], np.full(1000, 1e300) * (np.arange(1000) % 2), "requests explain CPU"),
-    ],
+def test_the_quantile_is_the_newsvendors():
+    assert CapacityParams().quantile == 0.95
+    assert CapacityParams(under_cost=3, over_cost=1).quantile == 0.75
+    rules = [Rule("c/n/*/a", under_cost=99), Rule("c/n/*/b", over_cost=19), Rule("c/*", mode="off")]
+    names = ["c/n/Deployment/a", "c/n/Deployment/b", "c/n/Deployment/c", "d/n/Deployment/a"]
+    assert quantiles_of(names, rules) == [0.99, 0.5, 0.95, 0.95]
+
+
+@law
+@given(under=st.floats(1e-300, 1e300), over=st.floats(1e-300, 1e300), more=st.floats(1, 1e6))
+def test_a_dearer_miss_never_lowers_the_quantile(under, over, more):
+    less = CapacityParams(under_cost=under, over_cost=over).quantile
+    assert 0 < less < 1
+    assert CapacityParams(under_cost=min(under * more, 1e300), over_cost=over).quantile >= less
+
+
+def test_a_workloads_own_quantile_and_basis_are_told():
+    out = capacity_forecast(
+        np.full((2, 3), 4.2),
+        np.full((2, 3), 3.0),
+        **{k: np.full(2, v) for k, v in ONES.items()},
+        step=STEP,
+        per_pod=np.ones(2),
+        quantile=np.array([0.95, 0.995]),
+        basis=["", "requests_per_second at 20 a pod"],
+        lead_time_source=["p95 of its pods' starts", ""],
+    )
+    assert out.gate_reason == [
+        "carries the 95% quantile of the forecast",
+        "carries the 99.5% quantile of the forecast; requests_per_second at 20 a pod",
+    ]
+    assert (out.replicas == 5).all()
+    frame = capacity_frame(
+        out,
+        ["c/n/Deployment/a", "c/n/Deployment/b"],
+        pd.date_range(START, periods=3, freq=STEP).as_unit("ms"),
+        issued_at=START,
+        valid_until=START,
+    )
+    assert frame["quantile"].tolist() == [0.95] * 3 + [0.995] * 3
+    assert frame["lead_time_source"].iloc[0] == "p95 of its pods' starts"
+
+
+@law
+@given(
+    pods=arrays(np.float64, (2, 30), elements=st.floats(0, 50) | st.just(np.nan)),
+    up=st.floats(0, 0.5),
+    down=st.floats(0, 0.5),
 )
-def test_a_curve_that_cannot_prove_itself_is_refused_with_the_reason(requests, cores, why):
-    curves = per_pod_curve(requests[None], cores[None])
-    assert why in curves.refusal[0]
-    assert np.isnan(curves.cores_at(requests[None])).all()
+def test_an_hpa_alone_moves_only_beyond_its_tolerance(pods, up, down):
+    low, high = np.ones(2), np.full(2, 40.0)
+    rest = resting_replicas(pods, low, high, (np.full(2, up), np.full(2, down)))
+    before, now, need = rest[:, :-1], rest[:, 1:], pods[:, 1:]
+    moved = before != now
+    first = np.isnan(pods[:, :1]) & (before == low[:, None])
+    beyond = (need > before * (1 + up)) | (need < before * (1 - down)) | first
+    assert (beyond | ~moved).all()
+    assert (now[moved] == np.clip(np.ceil(need * (1 - 1e-12)), 1, 40)[moved]).all()
+
+
+def test_the_smallest_floor_of_the_day_is_the_users_and_an_hpa_read_wins_over_samples():
+    w = "c/n/Deployment/a"
+    ts = pd.date_range(START, periods=4, freq="6h").as_unit("ms")
+    seen = [("hpa_min_replicas", at, v) for at, v in zip(ts, (2, 9, 9, 9), strict=True)]
+    seen += [("hpa_max_replicas", ts[3], 20.0)]
+    frame = pd.DataFrame([(w, *row) for row in seen], columns=["workload", "metric", "ts", "value"])
+    panel = Panel.from_frame(frame, step=pd.Timedelta(1, "h"))
+    assert workload_state(panel, [w])[["hpa_min", "hpa_max"]].iloc[0].tolist() == [2, 20]
+    cpu = HpaMetric("resource", "cpu", "utilization", 0.6)
+    told = workload_state(panel, [w], specs={w: HpaSpec("its-hpa", 3, 30, (cpu,))}).iloc[0]
+    assert told[["hpa", "hpa_min", "hpa_max", "target_ratio"]].tolist() == ["its-hpa", 3, 30, 0.6]

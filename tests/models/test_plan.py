@@ -20,7 +20,7 @@ NODES = PlanParams(mode="act", nodes_first=True, placeholder_lead_s=600)
 
 floors_of = arrays(np.int64, (3, 20), elements=st.integers(1, 12))
 # a first example compiles, and machines are shared: time is no law
-law = settings(deadline=None, max_examples=40)
+law = settings(deadline=None, max_examples=25)
 
 
 def capacity(
@@ -171,10 +171,12 @@ def test_every_workload_has_an_action_or_a_note():
 def test_both_the_mode_and_the_gate_have_to_act():
     rows, now = capacity([[5, 5]]), state(1)
     for mode, gate, want in [
-        ("shadow", "act", "shadow"), ("act", "shadow", "shadow"), ("act", "act", "act")
+        ("shadow", "act", "shadow"), ("act", "shadow", "shadow"), ("act", "act", "act"),
+        ("recommend", "act", "recommend"), ("recommend", "shadow", "shadow"),
     ]:  # fmt: skip
-        plan = make_plan(rows.assign(gate=gate), now, as_of=AS_OF, params=PlanParams(mode=mode))
-        assert plan.mode_of(plan.actions[0]) == want
+        params = replace(NODES, mode=mode)
+        plan = make_plan(rows.assign(gate=gate), now, as_of=AS_OF, params=params)
+        assert {plan.mode_of(a) for a in plan.actions} == {want}
         assert plan.rows()[0]["mode"] == want
     assert PlanParams().mode == "shadow"
 
@@ -211,7 +213,8 @@ def test_a_plan_reads_as_a_table(snapshot):
 
 def test_a_name_cannot_write_to_the_terminal():
     plan = make_plan(capacity([[5, 5]]), state(1), as_of=AS_OF)
-    hostile = replace(plan, actions=(replace(plan.actions[0], workload="a/b/c/\x1b[2J\nroot"),))
+    changed = replace(plan.floors[0], workload="a/b/c/\x1b[2J\nroot")
+    hostile = replace(plan, actions=(changed, *plan.actions[1:]))
     text = describe(hostile)
     assert "\x1b" not in text
     assert len(text.splitlines()) == len(describe(plan).splitlines())

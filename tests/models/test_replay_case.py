@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from features.panel import Panel
 from models.hpa import hpa_replicas
-from models.replay_case import ReplayCaseParams, assumed_case, measured_case
+from models.hpa_spec import HpaMetric, HpaSpec
+from models.replay_case import ReplayCaseParams, assumed_case, measured_case, with_hpas
 
 
 @given(scale=st.floats(1e-6, 1e15), pods=st.integers(1, 300))
@@ -44,8 +45,11 @@ def test_nonsense_is_refused_by_name(key: str, value: Any) -> None:
         ReplayCaseParams(**{key: value})
 
 
+W = "c/n/Deployment/w"
+
+
 def measured(**metrics: float) -> Panel:
-    keys = pd.DataFrame({"workload": "w", "metric": sorted(metrics)}, dtype="str")
+    keys = pd.DataFrame({"workload": W, "metric": sorted(metrics)}, dtype="str")
     values = np.array([[metrics[m]] * 24 for m in sorted(metrics)])
     return Panel(keys, pd.Timestamp("2026-06-01T00:00Z"), pd.Timedelta(1, "h"), values)
 
@@ -57,20 +61,54 @@ SETTINGS = {
 
 
 def test_a_pod_burns_its_request_or_its_limit_where_it_has_one() -> None:
-    case = measured_case(measured(**SETTINGS), ["w"])
+    case = measured_case(measured(**SETTINGS), [W])
     assert (case.pod_capacity_cores[0], case.target_ratio[0]) == pytest.approx((0.5, 0.6))
     assert (case.min_replicas[0], case.max_replicas[0], case.pod_start_s[0]) == (3, 9, 50)
-    roomy = measured_case(measured(**SETTINGS, cpu_limit_cores=8.0), ["w"])
+    roomy = measured_case(measured(**SETTINGS, cpu_limit_cores=8.0), [W])
     assert (roomy.pod_capacity_cores[0], roomy.target_ratio[0]) == pytest.approx((2.0, 0.15))
 
 
 def test_an_unknown_target_is_the_usual_one() -> None:
     known = {k: v for k, v in SETTINGS.items() if k != "hpa_target_cpu_ratio"}
-    assert measured_case(measured(**known), ["w"]).target_ratio[0] == pytest.approx(0.7)
+    assert measured_case(measured(**known), [W]).target_ratio[0] == pytest.approx(0.7)
 
 
 def test_no_hpa_and_no_request_are_reasons() -> None:
-    case = measured_case(measured(cpu_request_cores=2.0, replicas=1.0), ["w", "gone"])
-    assert case.refusal == ["no HPA", "no HPA"]
-    case = measured_case(measured(hpa_max_replicas=5.0, replicas=1.0), ["w"])
+    case = measured_case(measured(cpu_request_cores=2.0, replicas=1.0), [W, "c/n/Deployment/gone"])
+    assert case.refusal == ["no HPA", "no CPU request or limit of a pod"]
+    case = measured_case(measured(hpa_max_replicas=5.0, replicas=1.0), [W])
     assert case.refusal == ["no CPU request or limit of a pod"]
+
+
+def spec(*metrics: HpaMetric) -> HpaSpec:
+    return HpaSpec("web", 4, 12, metrics)
+
+
+def test_a_manifest_gives_bounds_and_target() -> None:
+    half = spec(HpaMetric("resource", "cpu", "utilization", 0.5))
+    roomy = measured_case(measured(**SETTINGS, cpu_limit_cores=8.0), [W])
+    keys = pd.DataFrame({"workload": [W], "metric": ["cpu_usage_cores"]})
+    case, unknown = with_hpas(roomy, keys, {W: half})
+    assert (case.min_replicas[0], case.max_replicas[0]) == (4, 12)
+    assert case.target_ratio[0] == pytest.approx(0.5 * 0.5 / 2.0)  # of the request, burning 2 cores
+    assert case.hpas == [half]
+    assert not unknown
+    bare = measured_case(measured(cpu_request_cores=2.0, replicas=4.0), [W])
+    assert bare.refusal == ["no HPA"]
+    assert with_hpas(bare, keys, {W: half})[0].refusal == [""]
+    assert with_hpas(bare, keys, {})[0].refusal == ["no HPA"]
+
+
+def test_an_average_value_of_the_load_says_what_a_pod_carries() -> None:
+    history = np.full((2, 50), 300.0)
+    keys = pd.DataFrame({"workload": ["a", "b"], "metric": ["hits", "misses"]})
+    on_hits = spec(HpaMetric("pods", "hits", "average_value", 10.0))
+    case, unknown = with_hpas(assumed_case(history), keys, {"a": on_hits, "b": on_hits})
+    assert (case.pod_capacity_cores * case.target_ratio)[0] == pytest.approx(10.0)
+    assert unknown == ["web scales on hits, which says nothing of misses"]
+    assert case.pod_capacity_cores[1] == assumed_case(history).pod_capacity_cores[1]
+
+
+def test_a_minimum_above_the_maximum_is_a_reason() -> None:
+    case = measured_case(measured(**(SETTINGS | {"hpa_min_replicas": 30.0})), [W])
+    assert case.refusal == ["the HPA's minReplicas is above its maxReplicas"]

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.workloads import workload_id
-from models.plan import Floor, Placeholder, Plan
-from pipelines.manifests import ManifestParams, dns_label, render
+from models.actions import Floor, Hold, Placeholder, Plan
+from pipelines.manifests import ManifestParams, dns_label, render, requests
 
 AT = pd.Timestamp("2026-06-08T08:50", tz="UTC")
 # machines are shared: time is no law
@@ -22,7 +22,8 @@ LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 
 def floor(workload="prod/shop/Deployment/checkout", hpa="checkout", **changes):
     hour = pd.Timedelta(1, "h")
-    made = Floor(workload, hpa, 2, 2, 8, AT, AT + hour, "act", "carries the 95% quantile")
+    why = "carries the 95% quantile"
+    made = Floor(workload, hpa, 2, 2, 8, AT, AT + hour, "act", why, mode="act")
     return replace(made, **changes)
 
 
@@ -31,7 +32,7 @@ def plan_of(*actions, mode="act"):
 
 
 ROOM = Placeholder(
-    "prod", 0, 3, 0.5, 2.0**30, AT - pd.Timedelta(5, "min"), AT, "act", "nodes for 1.5 cores"
+    "prod", 0, 3, 0.5, 2.0**30, AT - pd.Timedelta(5, "min"), AT, "act", "nodes for 1.5 cores", "act"
 )
 
 
@@ -79,8 +80,9 @@ def test_two_workloads_never_share_a_file(one, other):
 
 
 def test_a_shadow_plan_says_so_in_every_file():
-    for text in list(render(plan_of(ROOM, floor(), mode="shadow")).values())[1:]:
-        assert yaml.safe_load(text)["metadata"]["annotations"]["foretide.dev/mode"] == "shadow"
+    shown = [replace(action, mode="shadow") for action in (ROOM, floor())]
+    for text in list(render(plan_of(*shown, mode="shadow")).values())[1:]:
+        assert yaml.safe_load(text)["metadata"]["annotations"]["foretide.dev/gitops-mode"] == "shadow"
 
 
 def test_placeholders_yield_to_every_pod_and_end_at_once():
@@ -90,9 +92,35 @@ def test_placeholders_yield_to_every_pod_and_end_at_once():
     pod = deployment["spec"]["template"]["spec"]
     assert pod["priorityClassName"] == priority["metadata"]["name"]
     assert pod["terminationGracePeriodSeconds"] == 0
-    assert pod["containers"][0]["resources"]["requests"] == {"cpu": "500m", "memory": "1073741824"}
+    assert pod["containers"][0]["resources"]["requests"] == {"cpu": "500m", "memory": "1Gi"}
     selector = deployment["spec"]["selector"]["matchLabels"]
     assert selector.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_a_hold_adds_to_the_budgets_of_the_pools_that_it_names():
+    hold = Hold("prod", "gen.eral", AT, AT + pd.Timedelta(90, "min"), "act", "act", "peak")
+    everywhere = replace(hold, nodepool="")
+    one, all_ = (yaml.safe_load(t) for p in (hold, everywhere) for t in render(plan_of(p)).values())
+    assert one["target"]["name"] == r"gen\.eral"
+    assert "name" not in all_["target"]
+    (op,) = yaml.safe_load(one["patch"])
+    # an apply of the list would throw the user's own budgets away
+    assert (op["op"], op["path"]) == ("add", "/spec/disruption/budgets/-")
+    assert (op["value"]["nodes"], op["value"]["duration"]) == ("0", "1h30m")
+
+
+@pytest.mark.parametrize(
+    ("cores", "mib", "asks"),
+    [
+        (0.5, 512, {"cpu": "500m", "memory": "512Mi"}),
+        (2.0, 3072, {"cpu": "2", "memory": "3Gi"}),
+        (0.0001, 0.3, {"cpu": "1m", "memory": "1Mi"}),
+        (1.5, 0, {"cpu": "1500m"}),
+        (0.29, 2**20, {"cpu": "290m", "memory": "1Ti"}),
+    ],
+)
+def test_requests_are_written_as_the_api_server_writes_them(cores, mib, asks):
+    assert requests(cores, mib * 2**20) == asks
 
 
 def test_numbers_stay_plain_yaml():

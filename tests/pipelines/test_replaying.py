@@ -17,7 +17,7 @@ from features.metrics import Catalog
 from features.panel import Panel
 from features.synthetic import ClusterSpec, simulate
 from pipelines.cli import cli
-from pipelines.errors import HistoryError
+from pipelines.errors import ConfigError, HistoryError
 from pipelines.replaying import replay, replay_week
 from pipelines.settings import Settings
 
@@ -25,6 +25,9 @@ START = pd.Timestamp("2026-05-04T00:00Z")
 STEP = pd.Timedelta(15, "min")
 WEEK = 7 * 96
 CUT = START + pd.Timedelta(weeks=3)
+ISSUE: dict[str, Any] = {"every_min": 60, "refit_h": 24}
+DAILY = Settings.model_validate({"prescale": {"issue": ISSUE}})
+"""What a replay of few series takes is its forecasts: here they come once a day."""
 
 
 def load(weeks: int = 4, noise: float = 0.03) -> np.ndarray:
@@ -41,8 +44,13 @@ def panel_of(values: np.ndarray) -> Panel:
 
 
 def replayed(values: np.ndarray, settings: Settings | None = None) -> pd.DataFrame:
-    found = replay_week(panel_of(values), CUT, Catalog({}), settings or Settings(), measured=False)
+    found = replay_week(panel_of(values), CUT, Catalog({}), settings or DAILY, measured=False)
     return found.table.set_index("policy")
+
+
+@pytest.fixture(autouse=True)
+def _daily(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORETIDE_PRESCALE__ISSUE", json.dumps(ISSUE))
 
 
 @pytest.fixture(scope="module")
@@ -56,21 +64,13 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_known_week_is_prepared_for() -> None:
     table = replayed(load())
-    assert list(table.index) == ["reactive", "foretide", "last_week", "oracle"]
+    assert list(table.index) == [
+        "reactive", "foretide", "last_week", "four_weeks", "hourly_max", "oracle",
+    ]  # fmt: skip
     over = table["over_target"]
     assert over["foretide"] < 0.5 * over["reactive"]
     assert over["oracle"] <= over["foretide"]
     assert set(table["demand"]) == {table["demand"].iloc[0]}
-
-
-def test_floors_know_nothing_of_the_week_they_are_for() -> None:
-    values = load()
-    spent: list[float] = []
-    for share in (1e-6, 1e-5):
-        idle = values.copy()
-        idle[3 * WEEK :] *= share  # so little that only the floor holds pods
-        spent.append(float(replayed(idle)["replica_hours"]["foretide"]))
-    assert spent[0] == spent[1] > 0.5 * float(replayed(values)["replica_hours"]["oracle"])
 
 
 def test_the_unit_of_a_load_does_not_matter() -> None:
@@ -80,7 +80,9 @@ def test_the_unit_of_a_load_does_not_matter() -> None:
 
 
 def test_the_assumption_is_a_knob() -> None:
-    twice = Settings.model_validate({"prescale": {"replay_case": {"busy_pods": 80}}})
+    twice = Settings.model_validate(
+        {"prescale": {"replay_case": {"busy_pods": 80}, "issue": ISSUE}}
+    )
     before, after = (replayed(load(), s)["replica_hours"] for s in (None, twice))
     assert after["oracle"] == pytest.approx(2 * before["oracle"], rel=0.1)
 
@@ -88,10 +90,10 @@ def test_the_assumption_is_a_knob() -> None:
 def test_what_cannot_be_replayed_has_a_reason() -> None:
     gone = load()
     gone[3 * WEEK :] = np.nan
-    found = replay_week(panel_of(gone), CUT, Catalog({}), Settings(), measured=False)
+    found = replay_week(panel_of(gone), CUT, Catalog({}), DAILY, measured=False)
     assert found.table.empty
     assert found.skipped["reason"].tolist() == ["nothing was measured in the replayed week"]
-    found = replay_week(panel_of(load() * 0), CUT, Catalog({}), Settings(), measured=False)
+    found = replay_week(panel_of(load() * 0), CUT, Catalog({}), DAILY, measured=False)
     assert "no load" in found.skipped["reason"].iloc[0]
 
 
@@ -104,6 +106,44 @@ def test_the_command_says_what_is_assumed(samples: Path, tmp_path: Path) -> None
     told = json.loads(CliRunner().invoke(cli, [*args, "--json"]).output)
     assert {row["workload"] for row in told["rows"]} == {"*", "default/default/Workload/web"}
     assert told["figures"]["foretide_over_target_cut_share"] > 0.5
+
+
+HPA = """
+kind: HorizontalPodAutoscaler
+metadata: {name: web, namespace: default}
+spec:
+  scaleTargetRef: {kind: Workload, name: NAME}
+  minReplicas: 30
+  maxReplicas: 60
+  metrics: [{type: Resource, resource: {name: cpu, target: {averageUtilization: 50}}}]
+"""
+
+
+def rows_with(samples: Path, tmp_path: Path, manifests: str) -> tuple[pd.DataFrame, str]:
+    file = tmp_path / "hpa.yaml"
+    file.write_text(manifests, encoding="utf-8")
+    told = replay.fn(inputs=[str(samples)], out=str(tmp_path), hpa=str(file))
+    table = pd.DataFrame(told["rows"])
+    return table[table["workload"] != "*"].set_index("policy"), "\n".join(told["notes"])
+
+
+def test_a_manifest_says_how_the_hpa_moves(samples: Path, tmp_path: Path) -> None:
+    hours = 7 * 24
+    for manifests in (HPA, f"{HPA}---{HPA.replace('NAME', 'other')}".replace("NAME", "web")):
+        table, notes = rows_with(samples, tmp_path, manifests)
+        assert (table["replica_hours"] >= 30 * hours).all()
+        assert (table["replica_hours"] <= 60 * hours).all()
+        assert "for 1 of 1 workloads" in notes
+
+
+def test_manifests_of_nobody_and_wrong_ones_are_refused(samples: Path, tmp_path: Path) -> None:
+    two = f"{HPA}---{HPA.replace('NAME', 'other')}"
+    with pytest.raises(ConfigError, match=r"none of its 2 autoscalers scales a replayed workload"):
+        rows_with(samples, tmp_path, two)
+    with pytest.raises(ConfigError, match=r"1 ≤ least ≤ most replicas, got 30 and 3"):
+        rows_with(samples, tmp_path, HPA.replace("maxReplicas: 60", "maxReplicas: 3"))
+    with pytest.raises(ConfigError, match="no HPA in it"):
+        rows_with(samples, tmp_path, "kind: Deployment")
 
 
 def test_no_history_is_said(samples: Path, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ _WRITTEN_BY = {
     "incidents": "score",
     "forecasts": "forecast",
     "capacity": "forecast",
-    "ledger": "plan",
+    "ledger": "apply",
     "backtest": "train",
 }
 

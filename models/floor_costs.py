@@ -1,0 +1,221 @@
+"""What a floor at each quantile would have cost a workload, with its own HPA beside it.
+
+The newsvendor's quantile, under / (under + over), holds for who has nothing but the forecast. A
+workload has its HPA too: what a low floor misses, the HPA brings a pod start later. So the quantile
+that pays is found out: floors of several quantiles are made from the backtest's out-of-sample
+forecasts, as they would have been issued, and laid over what the HPA alone would have done; counted
+are pod-hours, and the pod-hours that were missing at the HPA's target. `cheapest` then weighs one
+against the other. Where no floor pays, the lowest, none at all, wins.
+
+With floors under it the HPA would have asked for no more than it did alone: pods are the larger of
+the two, and a pod that is asked for is ready a lead time later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import minimum_filter1d
+
+from features.panel import Floats
+from models.floor_windows import carried, straight
+from models.hpa import ROUNDING
+from models.nowcast import LEVELS, Nowcast
+from models.replay_case import ReplayCase
+from models.replayed_hpa import ReplayParams, replay
+
+__all__ = ["CANDIDATES", "IssueParams", "block_means", "cheapest", "floor_costs"]
+
+CANDIDATES = (0.0, *sorted({*LEVELS, 0.85, 0.925}))
+"""Quantiles that are compared; 0 is no floor at all."""
+_TICK_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class IssueParams:
+    """How often floors are renewed, and how late: as config/prefect.yaml schedules it."""
+
+    every_min: float = 15.0
+    """From one forecast to the next; a longer step of the samples counts instead."""
+    delay_s: float = 180.0
+    """From the last sample that a forecast sees to the floor that stands in the cluster."""
+    grid_s: float = 300.0
+    """Errors are looked at on no finer grid: the largest of many noisy steps is noise."""
+    judged_days: float = 14.0
+    """Over how much of the backtest floors' costs are counted, its newest part."""
+    refit_h: float = 1.0
+    """In a replay, how often the models are fitted on what came since."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that have no meaning."""
+        for key in ("every_min", "grid_s", "judged_days", "refit_h"):
+            if not 0 < (value := getattr(self, key)) < np.inf:
+                raise ValueError(f"issue: {key} must be more than 0, got {value!r}")
+        if not 0 <= self.delay_s < np.inf:
+            raise ValueError(f"issue: delay_s must be 0 or more, got {self.delay_s!r}")
+
+
+def floor_costs(
+    demand: Floats,
+    actual: Floats,
+    point: Floats,
+    nowcast: Nowcast,
+    case: ReplayCase,
+    *,
+    step_s: float,
+    floor_step_s: float = 900.0,
+    hold_s: float = 0.0,
+    issue: IssueParams | None = None,
+    hpa: ReplayParams | None = None,
+) -> NDArray[np.float32]:
+    """Pod-hours and missing pod-hours of floors at ``CANDIDATES``, (n, n_candidates, 2).
+
+    Parameters
+    ----------
+    demand : (n, m · k)
+        What came, k values a step.
+    actual, point : (n, m)
+        The steps' means of it, and what had been forecast for them, one after the other.
+    step_s : length of the m steps
+    floor_step_s : how long a floor stands unchanged
+    hold_s : how long it stands after the demand that asked for it
+    case : the n workloads' pods and HPAs, in the metric's unit
+
+    NaN for a workload that the case refuses or the nowcast does not know.
+    """
+    issue, hpa = issue or IssueParams(), hpa or ReplayParams()
+    out = np.full((len(actual), len(CANDIDATES), 2), np.nan, dtype=np.float32)
+    rows = np.flatnonzero(nowcast.known & case.usable)
+    every = max(round(issue.every_min * 60 / step_s), 1)
+    if not len(rows) or actual.shape[1] < 2 * every + 2:
+        return out
+    mine, pods = nowcast.select(rows), case.select(_mask(rows, len(actual)))
+    own_s = step_s * actual.shape[1] / demand.shape[1]
+    n_parts = max(round(own_s / _TICK_S), 1)
+    demand, tick_s = straight(demand[rows], n_parts), own_s / n_parts
+    alone = replay(
+        demand,
+        tick_s,
+        pod_capacity_cores=pods.pod_capacity_cores,
+        target_ratio=pods.target_ratio,
+        min_replicas=pods.min_replicas,
+        max_replicas=pods.max_replicas,
+        pod_start_s=pods.pod_start_s,
+        params=_ticking(hpa, tick_s),
+    )
+    seen, told = actual[rows], point[rows]
+    board = _Board(
+        seen, told, mine, pods, step_s, tick_s, every, floor_step_s, hold_s, issue.delay_s
+    )
+    carries: Floats = pods.pod_capacity_cores * pods.target_ratio
+    wanted = demand / carries[:, None]
+    for k, level in enumerate(CANDIDATES):
+        asked = alone.replicas
+        if level > 0:
+            asked = np.maximum(asked, board.floors(level, demand.shape[1]))
+        ready = board.ready(asked)
+        short = np.nansum(np.maximum(wanted - ready, 0.0), axis=1)
+        hours = np.array([asked.sum(axis=1), short]).T * (tick_s / 3600)
+        out[rows, k] = hours
+    return out
+
+
+def block_means(values: NDArray[Any], size: int) -> Floats:
+    """Means of every ``size`` steps, NaN skipped, (n, m) → (n, m // size), the oldest rest cut off;
+    NaN where nothing was measured."""
+    n, m = values.shape
+    parts = np.asarray(values, dtype=np.float64)[:, m % size :].reshape(n, -1, size)
+    there = np.isfinite(parts)
+    count = there.sum(axis=2)
+    total = np.where(there, parts, 0.0).sum(axis=2)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def cheapest(costs: NDArray[Any], under_over: Floats) -> Floats:
+    """The quantile at which a workload's floors cost least, (n, n_candidates, 2) → (n,).
+
+    ``under_over`` (n,) is what a missing pod-hour costs beside an idle one. NaN where nothing was
+    compared.
+    """
+    total = costs[:, :, 0] + under_over[:, None] * costs[:, :, 1]
+    there: NDArray[np.bool_] = np.asarray(np.isfinite(total).all(axis=1))
+    best = np.argmin(np.where(there[:, None], total, 0.0), axis=1)
+    return np.where(there, np.array(CANDIDATES)[best], np.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class _Board:
+    """The forecasts of a while, and how floors are made of them."""
+
+    actual: Floats
+    point: Floats
+    nowcast: Nowcast
+    pods: ReplayCase
+    step_s: float
+    tick_s: float
+    every: int
+    floor_step_s: float
+    hold_s: float
+    delay_s: float
+
+    def floors(self, level: float, n_ticks: int) -> Floats:
+        """Floors at a quantile, one a tick, (n, n_ticks)."""
+        n, m = self.actual.shape
+        window_s = self.every * self.step_s
+        floor_s = min(self.floor_step_s, window_s)
+        n_floors = max(round(window_s / floor_s), 1)
+        lead_s = self.pods.pod_start_s
+        reach_s = self.delay_s + window_s + floor_s + float(lead_s.max(initial=0.0))
+        n_ahead = int(np.ceil(reach_s / self.step_s)) + 1
+        at = np.arange(self.every, m - n_ahead, self.every, dtype=np.int64)
+        if not len(at):
+            return np.zeros((n, n_ticks))
+        paths = self.nowcast.paths(self.actual, self.point, at, n_ahead, np.full(n, level))
+        plain = self.point[:, at[:, None] + np.arange(n_ahead)]
+        paths = np.where(np.isfinite(paths), paths, plain)
+        begin = np.arange(n_floors, dtype=np.float64) * floor_s + self.delay_s - self.hold_s
+        length = floor_s + lead_s + self.hold_s
+        top = carried(paths, self.actual[:, at - 1], self.step_s, begin, length).reshape(n, -1)
+        carries: Floats = self.pods.pod_capacity_cores * self.pods.target_ratio
+        need = np.ceil(np.nan_to_num(top) / carries[:, None] * ROUNDING)
+        need = np.minimum(need, self.pods.max_replicas[:, None])
+        out = np.zeros((n, n_ticks))
+        first_s = at[0] * self.step_s + self.delay_s
+        place = np.floor((np.arange(n_ticks) * self.tick_s - first_s) / floor_s).astype(np.int64)
+        inside: NDArray[np.bool_] = np.asarray((place >= 0) & (place < need.shape[1]))
+        out[:, inside] = need[:, place[inside]]
+        return out
+
+    def ready(self, asked: Floats) -> Floats:
+        """Pods that are ready where ``asked`` are there, (n, n_ticks): each a lead time later."""
+        ticks = np.ceil(self.pods.pod_start_s / self.tick_s).astype(np.intp)
+        out = np.empty_like(asked)
+        for back in np.unique(ticks):
+            same = ticks == back
+            size = int(back) + 1
+            trailing = size // 2 - (1 - size % 2)
+            out[same] = minimum_filter1d(
+                asked[same], size, axis=-1, origin=trailing, mode="nearest"
+            )
+        return out
+
+
+def _mask(rows: NDArray[np.intp], n: int) -> NDArray[np.bool_]:
+    out: NDArray[np.bool_] = np.zeros(n, dtype=bool)
+    out[rows] = True
+    return out
+
+
+def _ticking(hpa: ReplayParams, tick_s: float) -> ReplayParams:
+    """The same HPA at coarser ticks: by a share of one it may add in one what it may in several."""
+    syncs = max(tick_s / hpa.sync_s, 1.0)
+    return replace(
+        hpa,
+        sync_s=tick_s,
+        scale_up_pods=round(hpa.scale_up_pods * syncs),
+        scale_up_share=(1 + hpa.scale_up_share) ** syncs - 1,
+        interpolate=False,
+    )

@@ -1,0 +1,284 @@
+"""Room on nodes, and nodes that are kept: what should stand now, and what is given back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import pandas as pd
+
+from features.workloads import workload_id
+from models.actions import Placeholder, Plan, holds_at
+from models.holders import Holder
+from models.room import room_now
+from pipelines.adapters.kube import CAPACITY_BUFFER, DEPLOYMENT, NODE_POOL, POD_TEMPLATE, Kube
+from pipelines.applying import Terms
+from pipelines.errors import ObjectMissing
+from pipelines.ledger import Entry, State
+from pipelines.rungs.held import Held
+from pipelines.rungs.hold import hold_nodes, nodepools, release_nodes
+from pipelines.rungs.installed import room_name
+from pipelines.rungs.params import RungParams
+from pipelines.rungs.protocol import Target
+from pipelines.rungs.reading import Object, meta
+from pipelines.rungs.room import Room, hold_room, release_held_room
+from pipelines.rungs.written import Written
+
+__all__ = ["Deed", "carry_out_room", "room_deeds", "room_objects_before"]
+
+_KINDS = {
+    "placeholders": (DEPLOYMENT,),
+    "buffer": (CAPACITY_BUFFER, POD_TEMPLATE),
+    "static_nodepool": (NODE_POOL,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """One write beside the floors; ``entry`` is its row before it."""
+
+    entry: Entry
+    do: Callable[[], Written]
+    done: State
+
+
+def room_deeds(
+    kube: Kube,
+    cluster: str,
+    plan: Plan | None,
+    holders: Mapping[str, Holder],
+    there: Sequence[Held],
+    params: RungParams,
+    terms: Terms,
+) -> list[Deed]:
+    """What is due about room and nodes: more, less, longer, or back.
+
+    Only what a plan may act on is held. Room is less by what has landed already, so that no pod is
+    bought twice.
+    """
+    return [
+        *_rooms(kube, cluster, plan, holders, there, params, terms),
+        *_holds(kube, cluster, plan, there, params, terms),
+    ]
+
+
+def room_objects_before(
+    kube: Kube, deeds: Sequence[Deed], there: Sequence[Held], params: RungParams
+) -> dict[str, Object]:
+    """uid → object, of those that hold nothing of ours yet, as they are now."""
+    held = {one.uid for one in there}
+    found: dict[str, Object] = {}
+    for deed in deeds:
+        if deed.done != "done":
+            continue
+        word, _, pool = deed.entry.field.partition(" ")
+        for kind in (NODE_POOL,) if word == "hold" else _KINDS.get(params.room, ()):
+            name = (pool or params.static_nodepool) if kind == NODE_POOL else room_name(pool)
+            try:
+                body = kube.get(kind, name, params.namespace if kind.namespaced else "")
+            except ObjectMissing:
+                continue  # its write says so
+            if meta(body, "uid") not in held:
+                found[meta(body, "uid")] = body
+    return found
+
+
+def carry_out_room(deeds: Sequence[Deed]) -> list[Entry]:
+    """Write; the rows after. Once the API server is gone the rest is not tried."""
+    rows: list[Entry] = []
+    gone = ""
+    for deed in deeds:
+        if gone:
+            rows.append(replace(deed.entry, status="not_done", detail=gone))
+            continue
+        written = deed.do()
+        gone = "not tried: the API server was gone" if written.status == "unreachable" else ""
+        rows.append(
+            replace(
+                deed.entry,
+                status=deed.done if written.status == "done" else written.status,
+                before=written.before or deed.entry.before,
+                after=written.after or deed.entry.after,
+                detail=written.detail,
+            )
+        )
+    return rows
+
+
+def _rooms(
+    kube: Kube,
+    cluster: str,
+    plan: Plan | None,
+    holders: Mapping[str, Holder],
+    there: Sequence[Held],
+    params: RungParams,
+    terms: Terms,
+) -> list[Deed]:
+    wanted: dict[str, Placeholder] = {}
+    if plan is not None and params.room != "none":
+        landed = {w: h.replicas for w, h in holders.items()}
+        for one in room_now(plan, terms.now, landed):
+            if one.cluster == cluster and plan.mode_of(one) == "act":
+                wanted[one.nodepool] = one
+    deeds = [
+        _hold_room(kube, one, params, terms)
+        for one in wanted.values()
+        if not _stands(one, there, params, terms)
+    ]
+    used = {pool if params.room == "static_nodepool" else room_name(pool) for pool in wanted}
+    if params.room == "static_nodepool" and wanted:
+        used.add(params.static_nodepool)
+    over = [h for h in there if h.what == "room" and h.name and h.name not in used]
+    return deeds + [_release(kube, cluster, one, terms) for one in over]
+
+
+def _stands(one: Placeholder, there: Sequence[Held], params: RungParams, terms: Terms) -> bool:
+    """Whether so much room is held already, and long enough."""
+    if params.room == "static_nodepool":
+        return False
+    of = [h for h in there if h.what == "room" and h.name == room_name(one.nodepool)]
+    counts = {n for h in of if (n := _replicas(h.value)) is not None}
+    return counts == {one.count} and all(_is_fresh(h, terms) for h in of)
+
+
+def _replicas(value: str) -> int | None:
+    """Of what a Deployment or a buffer holds, as its annotation has it."""
+    found: Any = json.loads(value) if value[:1] in "{0123456789" and value else None
+    if isinstance(found, dict):
+        found = cast("dict[str, Any]", found).get("replicas")
+    return found if isinstance(found, int) else None
+
+
+def _is_fresh(one: Held, terms: Terms) -> bool:
+    return one.until is not None and one.until - terms.now >= terms.ttl / 2
+
+
+def _hold_room(kube: Kube, one: Placeholder, params: RungParams, terms: Terms) -> Deed:
+    until = _until([one.ends_at], terms)
+    entry = _entry(
+        terms,
+        cluster=one.cluster,
+        target=workload_id(one.cluster, "-", "Room", one.nodepool or "any"),
+        field=f"room {one.nodepool}".strip(),
+        after=f"{one.count} pods",
+        reason=one.reason,
+        until=until,
+    )
+
+    def do() -> Written:
+        return hold_room(
+            kube, Room.of(one), until=until, plan_id=terms.plan_id, params=params, reason=one.reason
+        )
+
+    return Deed(entry, do, "done")
+
+
+def _holds(
+    kube: Kube,
+    cluster: str,
+    plan: Plan | None,
+    there: Sequence[Held],
+    params: RungParams,
+    terms: Terms,
+) -> list[Deed]:
+    wanted: dict[str, tuple[pd.Timestamp, pd.Timestamp, str]] = {}
+    if plan is not None and params.hold_nodes:
+        for one in holds_at(plan, terms.now):
+            if one.cluster == cluster and plan.mode_of(one) == "act":
+                # an empty name: nobody knows whose nodes they are, so all are kept
+                for pool in [one.nodepool] if one.nodepool else nodepools(kube):
+                    wanted[pool] = one.starts_at, one.ends_at, one.reason
+    fresh = {h.name for h in there if h.what == "hold" and h.ours and _is_fresh(h, terms)}
+    deeds = [
+        _hold(kube, cluster, pool, *wish, params, terms)
+        for pool, wish in wanted.items()
+        if pool not in fresh
+    ]
+    over = [h for h in there if h.what == "hold" and h.name and h.name not in wanted]
+    return deeds + [_release(kube, cluster, one, terms) for one in over]
+
+
+def _hold(
+    kube: Kube,
+    cluster: str,
+    pool: str,
+    start: pd.Timestamp,
+    end: pd.Timestamp,
+    reason: str,
+    params: RungParams,
+    terms: Terms,
+) -> Deed:
+    until = _until([end], terms)
+    entry = _entry(
+        terms,
+        cluster=cluster,
+        target=workload_id(cluster, "-", NODE_POOL.kind, pool),
+        field=f"hold {pool}",
+        after="no node is consolidated",
+        reason=reason,
+        until=until,
+    )
+
+    def do() -> Written:
+        return hold_nodes(
+            kube,
+            pool,
+            start=start,
+            end=until,
+            plan_id=terms.plan_id,
+            force_owners=params.force_owners,
+            reason=reason,
+        )
+
+    return Deed(entry, do, "done")
+
+
+def _release(kube: Kube, cluster: str, one: Held, terms: Terms) -> Deed:
+    entry = _entry(
+        terms,
+        cluster=cluster,
+        target=one.workload,
+        field=f"{one.what} {one.name}",
+        after=one.original,
+        reason="the plan does not need it now",
+        until=terms.now,
+    )
+    target = Target(one.name, one.namespace, one.uid)
+
+    def do() -> Written:
+        if one.what == "hold":
+            return release_nodes(kube, one.name, uid=one.uid)
+        return release_held_room(kube, one.kind, target)
+
+    return Deed(replace(entry, before=one.value, uid=one.uid), do, "given_back")
+
+
+def _until(ends: Iterable[pd.Timestamp], terms: Terms) -> pd.Timestamp:
+    return min([*ends, terms.now + terms.ttl])
+
+
+def _entry(
+    terms: Terms,
+    *,
+    cluster: str,
+    target: str,
+    field: str,
+    after: str,
+    reason: str,
+    until: pd.Timestamp,
+) -> Entry:
+    return Entry(
+        target=target,
+        field=field,
+        before="",
+        after=after,
+        reason=reason,
+        plan_id=terms.plan_id,
+        mode="act",
+        applied_at=terms.now,
+        expires_at=until,
+        status="intended",
+        cluster=cluster,
+    )

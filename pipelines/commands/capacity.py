@@ -1,0 +1,129 @@
+"""The verbs that move floors in a cluster: apply a plan, give back, show what is held."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from pipelines.commands.options import call, config_path, options
+from pipelines.plain import plain
+
+__all__ = ["CAPACITY"]
+
+_EVERY_S = 300
+
+
+def _connection(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of verbs that work without a configuration, with the cluster alone."""
+    for option in (
+        click.option("--debug", is_flag=True, expose_value=False, help="Show a traceback."),
+        click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON."),
+        click.option("--cluster", help="What the samples call the cluster."),
+        click.option("--in-cluster", is_flag=True, help="Connect as the pod's service account."),
+        click.option("--context", help="Of the kubeconfig."),
+        click.option("--kubeconfig", type=click.Path(), help="Connect as kubectl does."),
+        click.option("--config", type=click.Path(), help="YAML file; used where none of these is."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@options(inputs=False)
+@click.option("--approve", metavar="PLAN_ID", help="Say yes to what waits for a person.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--watch", is_flag=True, help=f"Again every {_EVERY_S} s, until stopped.")
+def apply(as_json: bool, watch: bool, **parameters: Any) -> None:
+    """Bring the cluster to the newest plan, within the guardrails.
+
+    Only workloads in mode `act`, or approved ones in mode `recommend`, are touched; whatever is
+    raised expires by itself.
+
+    \b
+    foretide apply --dry-run
+    foretide apply --approve 1f2e3d4c5b6a
+    """
+    if watch and (parameters["as_of"] or parameters["approve"]):
+        raise click.UsageError("--watch goes with the clock: give no --as-of and no --approve")
+    from pipelines.apply import apply as flow
+    from pipelines.errors import ClusterError
+
+    while True:
+        try:
+            call(flow, as_json, **parameters)
+        except ClusterError as error:
+            if not watch:
+                raise
+            click.echo(f"foretide: {plain(str(error))}", err=True)  # it may be back next time
+        if not watch:
+            return
+        time.sleep(_EVERY_S)
+
+
+@click.command()
+@_connection
+@click.option("--expired", is_flag=True, help="What has expired: the default.")
+@click.option("--all", "everything", is_flag=True, help="Everything that is held.")
+@click.option(
+    "--workload", metavar="GLOB", help="What is held of these, e.g. 'prod/shop/*'; also unexpired."
+)
+@click.pass_context
+def release(
+    ctx: click.Context,
+    config: str | None,
+    expired: bool,
+    everything: bool,
+    workload: str | None,
+    as_json: bool,
+    **connection: Any,
+) -> None:
+    """Give floors, buffers and NodePools back to their users. Needs only the cluster.
+
+    Ends with 1 and the list where something could not be given back.
+
+    \b
+    foretide release --expired --in-cluster
+    foretide release --all --kubeconfig ~/.kube/config
+    """
+    if expired + everything + (workload is not None) > 1:
+        raise click.UsageError("give one of --expired, --all and --workload")
+    from pipelines.clock import present
+    from pipelines.clusters import reach
+    from pipelines.release import release as give_back
+
+    there = reach(config_path(config), **connection)
+    with there.open() as kube:
+        what = "*" if everything else workload
+        found = give_back(kube, there.name, present(), match=what)
+    click.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
+    if found.failed:
+        ctx.exit(1)
+
+
+@click.command()
+@_connection
+@click.option("--out", type=click.Path(file_okay=False), help="Folder of the tables.")
+def status(config: str | None, out: str | None, as_json: bool, **connection: Any) -> None:
+    """Show what is held, by which plan, why and until when; what waits; what was taken back.
+
+    \b
+    foretide status
+    foretide status --kubeconfig ~/.kube/config
+    """
+    from pipelines.clock import present
+    from pipelines.clusters import reach
+    from pipelines.status import status as look
+
+    there = reach(config_path(config), **connection)
+    alone = bool(connection["kubeconfig"] or connection["context"] or connection["in_cluster"])
+    store = None if alone and not (config or out) else (config_path(config), out)
+    with there.open() as kube:
+        found = look(kube, there.name, present(), store=store)
+    click.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
+
+
+CAPACITY = (apply, release, status)

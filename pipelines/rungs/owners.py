@@ -1,0 +1,30 @@
+"""Who owns a field of an object, by ``metadata.managedFields``.
+
+Source: Kubernetes documentation, "Server-Side Apply"; FieldsV1 names a field ``f:name``, a list's
+item by its key ``k:{"name":"x"}``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines.rungs.reading import dig, items, text
+
+__all__ = ["MANAGER", "owners_of"]
+
+MANAGER = "foretide"
+"""Our field manager."""
+
+
+def owners_of(obj: Any, path: tuple[str, ...]) -> tuple[tuple[str, ...], bool]:
+    """Managers of a field that are not us, in order and each once, and whether we are one.
+
+    ``path`` is in FieldsV1's words: ``("f:spec", "f:minReplicas")``.
+    """
+    found = [
+        text(entry, "manager")
+        for entry in items(obj, "metadata", "managedFields")
+        if dig(entry, "fieldsV1", *path) is not None
+    ]
+    others = tuple(sorted({name for name in found if name != MANAGER}))
+    return others, MANAGER in found
