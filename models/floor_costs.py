@@ -18,10 +18,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import minimum_filter1d
 
 from features.panel import Floats
-from models.floor_windows import carried, straight
+from models.floor_windows import carried, laid_over, straight
 from models.hpa import ROUNDING
 from models.nowcast import LEVELS, Nowcast
 from models.replay_case import ReplayCase
@@ -106,20 +105,17 @@ def floor_costs(
         pod_start_s=pods.pod_start_s,
         params=_ticking(hpa, tick_s),
     )
-    seen, told = actual[rows], point[rows]
-    board = _Board(
-        seen, told, mine, pods, step_s, tick_s, every, floor_step_s, hold_s, issue.delay_s
-    )
     carries: Floats = pods.pod_capacity_cores * pods.target_ratio
     wanted = demand / carries[:, None]
+    lead = np.ceil(pods.pod_start_s / tick_s).astype(np.int64)
+    floors = _Floors.over(
+        actual[rows], point[rows], mine, pods, step_s, every, floor_step_s, hold_s, issue.delay_s
+    )
+    first, length = round(floors.first_s / tick_s), max(round(floors.length_s / tick_s), 1)
     for k, level in enumerate(CANDIDATES):
-        asked = alone.replicas
-        if level > 0:
-            asked = np.maximum(asked, board.floors(level, demand.shape[1]))
-        ready = board.ready(asked)
-        short = np.nansum(np.maximum(wanted - ready, 0.0), axis=1)
-        hours = np.array([asked.sum(axis=1), short]).T * (tick_s / 3600)
-        out[rows, k] = hours
+        stand = floors.at(level)
+        ticks = laid_over(alone.replicas, wanted, stand, first, length, lead)
+        out[rows, k] = ticks * (tick_s / 3600)
     return out
 
 
@@ -147,60 +143,63 @@ def cheapest(costs: NDArray[Any], under_over: Floats) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
-class _Board:
-    """The forecasts of a while, and how floors are made of them."""
+class _Floors:
+    """The floors of a while as they would have been issued, at any quantile.
 
-    actual: Floats
-    point: Floats
+    The first stands from ``first_s`` on, each for ``length_s``.
+    """
+
+    middle: Floats
+    unit: Floats
+    last: Floats
     nowcast: Nowcast
     pods: ReplayCase
     step_s: float
-    tick_s: float
-    every: int
-    floor_step_s: float
-    hold_s: float
-    delay_s: float
+    begin_s: Floats
+    carries_s: Floats
+    first_s: float
+    length_s: float
 
-    def floors(self, level: float, n_ticks: int) -> Floats:
-        """Floors at a quantile, one a tick, (n, n_ticks)."""
-        n, m = self.actual.shape
-        window_s = self.every * self.step_s
-        floor_s = min(self.floor_step_s, window_s)
-        n_floors = max(round(window_s / floor_s), 1)
-        lead_s = self.pods.pod_start_s
-        reach_s = self.delay_s + window_s + floor_s + float(lead_s.max(initial=0.0))
-        n_ahead = int(np.ceil(reach_s / self.step_s)) + 1
-        at = np.arange(self.every, m - n_ahead, self.every, dtype=np.int64)
-        if not len(at):
-            return np.zeros((n, n_ticks))
-        paths = self.nowcast.paths(self.actual, self.point, at, n_ahead, np.full(n, level))
-        plain = self.point[:, at[:, None] + np.arange(n_ahead)]
-        paths = np.where(np.isfinite(paths), paths, plain)
-        begin = np.arange(n_floors, dtype=np.float64) * floor_s + self.delay_s - self.hold_s
-        length = floor_s + lead_s + self.hold_s
-        top = carried(paths, self.actual[:, at - 1], self.step_s, begin, length).reshape(n, -1)
+    @classmethod
+    def over(
+        cls,
+        actual: Floats,
+        point: Floats,
+        nowcast: Nowcast,
+        pods: ReplayCase,
+        step_s: float,
+        every: int,
+        floor_step_s: float,
+        hold_s: float,
+        delay_s: float,
+    ) -> _Floors:
+        """Everything that the quantile does not change."""
+        m, window_s, lead_s = actual.shape[1], every * step_s, pods.pod_start_s
+        floor_s = min(floor_step_s, window_s)
+        reach_s = delay_s + window_s + floor_s + float(lead_s.max(initial=0.0))
+        n_ahead = int(np.ceil(reach_s / step_s)) + 1
+        at = np.arange(every, max(m - n_ahead, every), every, dtype=np.int64)
+        middle, unit = nowcast.parts(actual, point, at, n_ahead)
+        plain = point[:, at[:, None] + np.arange(n_ahead)]
+        further = ~np.isfinite(middle)
+        middle, unit = np.where(further, plain, middle), np.where(further, 0.0, unit)
+        begin = np.arange(0.0, window_s, floor_s) + delay_s
+        return cls(
+            middle, unit, actual[:, at - 1], nowcast, pods, step_s, begin - hold_s,
+            floor_s + lead_s + hold_s, at[0] * step_s + delay_s if len(at) else 0.0, floor_s,
+        )  # fmt: skip
+
+    def at(self, level: float) -> Floats:
+        """Floors at a quantile, (n, k); 0 is none."""
+        n, moments, n_ahead = self.middle.shape
+        if level <= 0 or not moments:
+            return np.zeros((n, 1))
+        offsets = np.nan_to_num(self.nowcast.offsets_at(np.full(n, level), n_ahead))
+        paths = self.middle + self.unit * offsets[:, None]
+        top = carried(paths, self.last, self.step_s, self.begin_s, self.carries_s).reshape(n, -1)
         carries: Floats = self.pods.pod_capacity_cores * self.pods.target_ratio
         need = np.ceil(np.nan_to_num(top) / carries[:, None] * ROUNDING)
-        need = np.minimum(need, self.pods.max_replicas[:, None])
-        out = np.zeros((n, n_ticks))
-        first_s = at[0] * self.step_s + self.delay_s
-        place = np.floor((np.arange(n_ticks) * self.tick_s - first_s) / floor_s).astype(np.int64)
-        inside: NDArray[np.bool_] = np.asarray((place >= 0) & (place < need.shape[1]))
-        out[:, inside] = need[:, place[inside]]
-        return out
-
-    def ready(self, asked: Floats) -> Floats:
-        """Pods that are ready where ``asked`` are there, (n, n_ticks): each a lead time later."""
-        ticks = np.ceil(self.pods.pod_start_s / self.tick_s).astype(np.intp)
-        out = np.empty_like(asked)
-        for back in np.unique(ticks):
-            same = ticks == back
-            size = int(back) + 1
-            trailing = size // 2 - (1 - size % 2)
-            out[same] = minimum_filter1d(
-                asked[same], size, axis=-1, origin=trailing, mode="nearest"
-            )
-        return out
+        return np.minimum(need, self.pods.max_replicas[:, None])
 
 
 def _mask(rows: NDArray[np.intp], n: int) -> NDArray[np.bool_]:

@@ -1,5 +1,5 @@
 """How much a floor has to carry: the most that demand reaches while it stands and its lead time
-after."""
+after; and what comes of it."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import numpy as np
 from numba import njit
 
 from features.panel import Floats
+from models.hpa import Ints
 
-__all__ = ["carried", "largest", "straight"]
+__all__ = ["carried", "laid_over", "largest", "straight"]
 
 
 def carried(
@@ -90,4 +91,41 @@ def straight(values: Floats, parts: int) -> Floats:
                 if np.isnan(there):
                     there = here
                 out[i, j * parts + p] = here + (there - here) * abs(place)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def laid_over(
+    alone: Floats, wanted: Floats, floors: Floats, first: int, length: int, lead: Ints
+) -> Floats:
+    """Floors laid over what an HPA had asked for by itself: pods there, and pods missing, summed
+    over ticks, (n, 2).
+
+    Parameters
+    ----------
+    alone, wanted : (n, m)
+        Pods that were asked for, and that the demand needed; NaN where that is not known.
+    floors : (n, k)
+        From tick ``first`` on, for ``length`` ticks each; none before and after.
+    lead : (n,)
+        Ticks until a pod that is asked for is ready.
+    """
+    n, m = alone.shape
+    out, asked = np.zeros((n, 2)), np.empty(m)
+    for i in range(n):
+        for t in range(m):
+            asked[t] = alone[i, t]
+            k = (t - first) // length
+            if 0 <= k < floors.shape[1] and floors[i, k] > asked[t]:
+                asked[t] = floors[i, k]
+            out[i, 0] += asked[t]
+        for t in range(m):
+            need = wanted[i, t]
+            if not need > 0:
+                continue
+            ready = asked[t]
+            for back in range(1, min(lead[i], t) + 1):
+                ready = min(ready, asked[t - back])
+            if need > ready:
+                out[i, 1] += need - ready
     return out

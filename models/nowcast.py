@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.panel import Floats
-from models.nowcast_kernels import correct, fit
+from models.nowcast_fit import fit
+from models.nowcast_kernels import correct, offsets_at
 
 __all__ = ["LEVELS", "Nowcast", "NowcastParams", "fit_nowcast"]
 
@@ -114,21 +115,34 @@ class Nowcast:
 
         NaN for a series that is not known, and further ahead than ``reach_h``.
         """
-        out = np.full((len(actual), len(at), n_ahead), np.nan)
+        middle, unit = self.parts(actual, point, at, n_ahead)
+        return middle + unit * self.offsets_at(level, n_ahead)[:, None]
+
+    def parts(
+        self, actual: Floats, point: Floats, at: NDArray[np.int64], n_ahead: int
+    ) -> tuple[Floats, Floats]:
+        """What ``paths`` is made of, (n, len(at), n_ahead) each: middles, and what offsets are in
+        units of."""
+        middle, unit = (np.full((len(actual), len(at), n_ahead), np.nan) for _ in range(2))
         correct(
             np.ascontiguousarray(actual, dtype=np.float64),
             np.ascontiguousarray(point, dtype=np.float64),
             at,
-            np.asarray(level, dtype=np.float64),
             (self.power, self.low, self.norm, self.unrest),
             self.weights,
-            self.offsets,
             self.ahead,
             self.recent,
             self.restlessness,
-            np.array(LEVELS),
-            out,
+            middle,
+            unit,
         )
+        return middle, unit
+
+    def offsets_at(self, level: Floats, n_ahead: int) -> Floats:
+        """The offsets of each series' level, (n, n_ahead)."""
+        out = np.full((len(level), n_ahead), np.nan)
+        known = np.where(self.known, np.asarray(level, dtype=np.float64), np.nan)
+        offsets_at(known, np.array(LEVELS), self.offsets, self.ahead, out)
         return out
 
     def select(self, rows: NDArray[np.intp]) -> Nowcast:

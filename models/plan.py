@@ -10,7 +10,6 @@ is needed.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -23,7 +22,8 @@ from models.actions import Action, Floor, Gate, Hold, Note, Placeholder, Plan, S
 from models.hpa import Ints
 from models.modes import Mode
 from models.node_holds import node_holds
-from models.plan_board import Board, Span, lay_out, live_rows, plannable
+from models.plan_board import Board, lay_out, plannable
+from models.plan_rows import Span, live_rows
 from models.plan_text import describe
 from models.room import room
 from models.windows import Cells, runs
@@ -44,9 +44,6 @@ __all__ = [
 Finder = Callable[[Sequence[Floor], pd.DataFrame], Sequence[Shortfall]]
 """What cannot be held of floors; the frame says of each workload ``workload, replicas,
 request_cores, request_bytes, nodepool``."""
-
-_CLAMPED = re.compile(r"asks for (\d+) replicas")
-"""The capacity table clamps at maxReplicas, and says in words alone by how much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +88,9 @@ def make_plan(
     Parameters
     ----------
     capacity : frame
-        The capacity table; of several issues the newest counts. Its ``ready_replicas`` have to
-        stand ``lead_time_s`` earlier, rounded up to a second; where they are missing, its
+        The capacity table; of several issues the newest that says anything of a moment counts, and
+        of each workload the gate, reason and lead time of its newest. Its ``ready_replicas`` have
+        to stand ``lead_time_s`` earlier, rounded up to a second; where they are missing, its
         ``replicas`` stand as they are. Rows past their ``valid_until`` are not used.
     current : frame, one row a workload
         ``workload, hpa_min, hpa_max, request_cores, request_bytes`` (of one pod), as of
@@ -226,8 +224,6 @@ def _shortfalls(
 
 
 def _clamped(board: Board, floors: list[Floor], as_of: pd.Timestamp) -> list[Shortfall]:
-    said = board.now["gate_reason"].astype("str").str.extract(_CLAMPED, expand=False)
-    asked = np.maximum(said.astype("float64").fillna(0).to_numpy(), board.asked)
     full = {f.workload: f.starts_at for f in reversed(floors) if f.after > f.original}
     full |= {f.workload: f.starts_at for f in reversed(floors) if f.after == _high(board, f)}
     return [
@@ -238,7 +234,7 @@ def _clamped(board: Board, floors: list[Floor], as_of: pd.Timestamp) -> list[Sho
             held=int(high),
             reason=f"maxReplicas is {high}",
         )
-        for name, wanted, high in zip(board.names, asked, board.high, strict=True)
+        for name, wanted, high in zip(board.names, board.asked, board.high, strict=True)
         if wanted > high
     ]
 

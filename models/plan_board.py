@@ -3,6 +3,7 @@ must have ready at every step."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,22 +16,15 @@ from features.workloads import split_workload
 from models.actions import Note
 from models.hpa import Ints
 from models.modes import Mode
+from models.plan_rows import Span, unix_ms
 from models.windows import Cells, cover
 
-__all__ = ["Board", "Span", "lay_out", "live_rows", "plannable"]
+__all__ = ["Board", "lay_out", "plannable"]
 
-_STEP_MS = 300_000
-"""Step of a forecast of one step, which shows none."""
+_CLAMPED = re.compile(r"asks for (\d+) replicas")
+"""The capacity table clamps at maxReplicas, and says in words alone by how much."""
 _FINEST_MS = 15_000
 """An HPA looks every 15 s: a finer grid says no more, and a day of it does not fit in memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """When a plan begins, and how long it may last."""
-
-    as_of: pd.Timestamp
-    until: pd.Timestamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,52 +86,6 @@ class Board:
         return np.clip(at_ms, self.as_of_ms, self.until_ms[row])
 
 
-def live_rows(capacity: pd.DataFrame, span: Span) -> pd.DataFrame:
-    """Rows of the newest issue that are valid and matter in the plan's time.
-
-    Gives ``workload, ts_ms, step_ms, valid_ms, lead_ms, ready, reactive_replicas, lead_time_s,
-    gate, gate_reason``. ``ready`` is what must be ready at ts and ``lead_ms`` how much earlier the
-    floor must stand; a table that does not say what must be ready gives floors that already stand a
-    lead time early: 0.
-    """
-    code, names = pd.factorize(capacity["workload"])  # text is slow to sort and to compare
-    rows = capacity.assign(code=code)
-    rows = rows[rows["issued_at"] <= span.as_of]
-    rows = rows[rows["issued_at"] == rows.groupby("code")["issued_at"].transform("max")]
-    rows = rows.sort_values(["code", "ts"], ignore_index=True)
-    as_of, until = _ms(span.as_of), _ms(span.until)
-    rows = rows.assign(ts_ms=_column_ms(rows["ts"]), valid_ms=_column_ms(rows["valid_until"]))
-    rows = _with_steps(rows)
-    known = _ready(rows)
-    by_name = known.notna().groupby(rows["code"]).transform("all")
-    lead_s = rows["lead_time_s"].astype("float64")
-    # earlier than now is cut, so a lead that is longer than the plan says no more than that
-    lead_ms = -(-lead_s.where(lead_s > 0, 0.0).clip(upper=(until - as_of) / 1000) // 1) * 1000
-    rows = rows.assign(
-        ready=known.where(by_name, rows["replicas"]).astype("int64"),
-        lead_ms=lead_ms.where(by_name, 0.0).astype("int64"),
-    )
-    begun = rows["ts_ms"] + rows["step_ms"] > as_of
-    live = (rows["valid_ms"] > as_of) & (rows["ts_ms"] < rows["valid_ms"])
-    rows = rows[live & begun & (rows["ts_ms"] < until + rows["lead_ms"])]
-    return rows.assign(workload=names.astype("str").take(rows["code"]))
-
-
-def _ready(rows: pd.DataFrame) -> pd.Series:
-    if "ready_replicas" not in rows:
-        return pd.Series(np.nan, index=rows.index)
-    return pd.to_numeric(rows["ready_replicas"], errors="coerce").astype("float64")
-
-
-def _with_steps(rows: pd.DataFrame) -> pd.DataFrame:
-    """The length of each workload's steps: the shortest between two of its rows."""
-    gap = rows["ts_ms"].diff().where(rows["code"] == rows["code"].shift())
-    own = gap.where(gap > 0).groupby(rows["code"]).transform("min")
-    smallest = own.min()
-    usual = smallest if np.isfinite(smallest) else _STEP_MS
-    return rows.assign(step_ms=own.fillna(usual).astype("int64"))
-
-
 def plannable(
     rows: pd.DataFrame, current: pd.DataFrame, seen: list[str], modes: Mapping[str, Mode]
 ) -> tuple[pd.DataFrame, list[Note]]:
@@ -189,7 +137,7 @@ def lay_out(rows: pd.DataFrame, now: pd.DataFrame, span: Span, windows_max: int)
     own = rows.drop_duplicates("workload").set_index("workload").reindex(now.index)
     step_ms = max(int(rows["step_ms"].min()), _FINEST_MS)
     lead_ms = own["lead_ms"].to_numpy(np.int64)
-    as_of_ms, until_ms = _ms(span.as_of), _ms(span.until)
+    as_of_ms, until_ms = unix_ms(span.as_of), unix_ms(span.until)
     code, names = pd.factorize(rows["workload"])
     row = now.index.get_indexer(pd.Index(names))[code]
     # the plan may begin before the forecast, and a lead time before the plan something was due
@@ -200,6 +148,8 @@ def lay_out(rows: pd.DataFrame, now: pd.DataFrame, span: Span, windows_max: int)
     ready = cover(ready, windows_max)
     due = -(-int(lead_ms.max()) // step_ms)
     requests = {c: _request(now, c) for c in ("request_cores", "request_bytes")}
+    end_ms = np.zeros(len(now), dtype=np.int64)
+    np.maximum.at(end_ms, row, np.minimum(rows["ts_ms"] + rows["step_ms"], rows["valid_ms"]))
     return Board(
         now=now,
         first_ms=first_ms - (before + due) * step_ms,
@@ -210,7 +160,7 @@ def lay_out(rows: pd.DataFrame, now: pd.DataFrame, span: Span, windows_max: int)
         lead_ms=lead_ms,
         lead_s=own["lead_time_s"].to_numpy(np.float64),
         as_of_ms=as_of_ms,
-        until_ms=np.minimum(own["valid_ms"].to_numpy(np.int64), until_ms),
+        until_ms=np.minimum(end_ms, until_ms),
         ready=np.hstack([np.repeat(low[:, None], due, axis=1), ready]),
         reactive=np.hstack(
             [
@@ -218,7 +168,7 @@ def lay_out(rows: pd.DataFrame, now: pd.DataFrame, span: Span, windows_max: int)
                 np.clip(asked["reactive_replicas"], low[:, None], high[:, None]),
             ]
         ),
-        asked=asked["ready"].max(axis=1),
+        asked=np.maximum(asked["ready"].max(axis=1), _said(rows, row, high)),
         # what the API server can say: whole milli-cores, whole bytes
         milli_cores=np.ceil(requests["request_cores"] * 1000 * (1 - 1e-12)),
         bytes=np.ceil(requests["request_bytes"]),
@@ -231,20 +181,57 @@ def _steps(
     """Columns of rows on the grid, (n, m); 0 where there is none.
 
     Issues may lie between the grid's steps, or have longer ones: a step is worth the most of what
-    it meets.
+    it meets, of issues that are not older than one that speaks for all of it.
     """
     begin = ((rows["ts_ms"] - first_ms) // step_ms).to_numpy(np.intp)
     end = -(-(rows["ts_ms"] + rows["step_ms"] - first_ms) // step_ms)
     end = np.minimum(end, -(-(rows["valid_ms"] - first_ms) // step_ms)).to_numpy(np.intp)
-    found: dict[str, Ints] = {}
-    for column in ("ready", "reactive_replicas"):
-        values = rows[column].to_numpy(np.int64)
-        out = np.zeros((n, int(end.max())), dtype=np.int64)
-        for k in range(int((end - begin).max())):
-            inside = begin + k < end
-            np.maximum.at(out, (row[inside], begin[inside] + k), values[inside])
-        found[column] = out
-    return found
+    issue = rows["issue_ms"].to_numpy(np.int64)
+    columns = ("ready", "reactive_replicas")
+    values = [rows[c].to_numpy(np.int64) for c in columns]
+    out = [np.zeros((n, int(end.max())), dtype=np.int64) for _ in columns]
+    speaks = _speaks(rows, row, first_ms, step_ms, out[0].shape)
+    for k in range(int((end - begin).max())):
+        inside = begin + k < end
+        inside[inside] = issue[inside] >= speaks[row[inside], begin[inside] + k]
+        at = row[inside], begin[inside] + k
+        for into, value in zip(out, values, strict=True):
+            np.maximum.at(into, at, value[inside])
+    return dict(zip(columns, out, strict=True))
+
+
+def _speaks(
+    rows: pd.DataFrame, row: NDArray[np.intp], first_ms: int, step_ms: int, shape: tuple[int, ...]
+) -> Ints:
+    """The newest issue that speaks for all of a step, (n, m), as its Unix time; 0 where none
+    does."""
+    out = np.zeros(shape, dtype=np.int64)
+    if rows["issue"].nunique() == rows["code"].nunique():
+        return out
+    issue, ts = rows["issue"].to_numpy(), rows["ts_ms"].to_numpy(np.int64)
+    end = ts + rows["step_ms"].to_numpy(np.int64)
+    # steps that follow each other are one stretch: it may be whole where each of them is not
+    first = np.flatnonzero(np.r_[True, (issue[1:] != issue[:-1]) | (ts[1:] > end[:-1])])
+    last = np.r_[first[1:], len(ts)] - 1
+    limit = rows[["spoken_ms", "valid_ms"]].min(axis=1).to_numpy(np.int64)
+    until = np.minimum(end, limit)[last]
+    begin = -(-(ts[first] - first_ms) // step_ms)
+    n_steps = (until - first_ms) // step_ms - begin
+    said = rows["issue_ms"].to_numpy(np.int64)[first]
+    for k in range(int(n_steps.max(initial=0))):
+        inside = k < n_steps
+        np.maximum.at(out, (row[first[inside]], begin[inside] + k), said[inside])
+    return out
+
+
+def _said(rows: pd.DataFrame, row: NDArray[np.intp], high: Ints) -> Ints:
+    """What forecasts at the users' maximum asked for beyond it, by their reasons, (n,)."""
+    full = rows["ready"].to_numpy(np.int64) >= high[row]
+    told = rows[full].assign(row=row[full]).drop_duplicates("issue")
+    number = told["said"].astype("str").str.extract(_CLAMPED, expand=False).astype("float64")
+    out = np.zeros(len(high), dtype=np.int64)
+    np.maximum.at(out, told["row"].to_numpy(np.intp), number.fillna(0).to_numpy(np.int64))
+    return out
 
 
 def _request(now: pd.DataFrame, column: str) -> Floats:
@@ -256,11 +243,3 @@ def _numbers(now: pd.DataFrame, column: str) -> Floats:
     if column not in now:
         return np.full(len(now), np.nan)
     return now[column].to_numpy(np.float64)
-
-
-def _ms(at: pd.Timestamp) -> int:
-    return int(at.as_unit("ms").value // 1_000_000)
-
-
-def _column_ms(column: pd.Series) -> pd.Series:
-    return column.dt.as_unit("ms").astype("int64")

@@ -19,7 +19,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from features.metrics import Catalog
-from features.panel import Panel
+from features.panel import Floats, Panel
 from models.hpa_spec import HpaSpec
 from models.replay import compare, totals
 from models.replay_case import ReplayCase, assumed_case, measured_case, with_hpas
@@ -35,7 +35,7 @@ from pipelines.run import Run, RunRef
 from pipelines.settings import Settings
 from pipelines.tasks import publish, run_shards, threads
 
-__all__ = ["WeekReplay", "replay", "replay_week"]
+__all__ = ["PreparedWeek", "WeekReplay", "prepared_week", "replay", "replay_week"]
 
 _CPU = "cpu_usage_cores"
 _HPA = {_CPU, "cpu_request_cores", "replicas", "hpa_max_replicas"}
@@ -60,6 +60,46 @@ class WeekReplay:
     table: pd.DataFrame
     skipped: pd.DataFrame
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedWeek:
+    """Loads that can be replayed, in units of which a pod's share is summed.
+
+    Attributes
+    ----------
+    week, before : their demand, and that of the four weeks before
+    case : their pods and HPAs
+    floors : what Foretide would have held, as ``models.replay.compare`` takes it
+    notes : as of ``WeekReplay``
+    """
+
+    week: Panel
+    before: Panel
+    case: ReplayCase
+    floors: Floats
+    notes: tuple[str, ...]
+
+    def given(self, settings: Settings) -> dict[str, Any]:
+        """What ``models.replay.compare`` and ``equal_cost`` take beside the demand and its step."""
+        return {
+            # a workload may have several loads
+            "workloads": [str(i) for i in range(self.week.n_series)],
+            "pod_capacity_cores": self.case.pod_capacity_cores,
+            "target_ratio": self.case.target_ratio,
+            "min_replicas": self.case.min_replicas,
+            "max_replicas": self.case.max_replicas,
+            "floors": self.floors,
+            "history": self.before.values,
+            "pod_start_s": self.case.pod_start_s,
+            "params": settings.prescale.replay,
+            "hpas": self.case.hpas,
+        }
+
+    def named(self, table: pd.DataFrame) -> pd.DataFrame:
+        """A table of ``models.replay`` with the loads' ``workload`` and ``metric``."""
+        keys = self.week.keys.iloc[table["workload"].astype(int)].set_index(table.index)
+        return table.assign(workload=keys["workload"], metric=keys["metric"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +194,29 @@ def replay_week(
     ``measured``: the panel knows pods and HPAs; otherwise every demand, and every metric that the
     catalog does not know, is a load of its own. ``hpas``: workload → its autoscaler, where known.
     """
+    ready, skipped = prepared_week(panel, start, catalog, settings, measured=measured, hpas=hpas)
+    if ready is None:
+        return WeekReplay(pd.DataFrame(), skipped)
+    step_s = ready.week.step / pd.Timedelta(1, "s")
+    table = compare(ready.week.values, step_s, **ready.given(settings))
+    return WeekReplay(ready.named(table), skipped, ready.notes)
+
+
+def prepared_week(
+    panel: Panel,
+    start: pd.Timestamp,
+    catalog: Catalog,
+    settings: Settings,
+    *,
+    measured: bool,
+    hpas: Mapping[str, HpaSpec] | None = None,
+) -> tuple[PreparedWeek | None, pd.DataFrame]:
+    """What ``replay_week`` replays, nothing where there is nothing, and what it leaves out."""
     series = panel.of(_CPU) if measured else panel.select(is_load(panel, catalog))
     history = series.window(start - pd.Timedelta(settings.history.days, "D"), start)
     lesson = learn(history, catalog, settings, detectors=False)
     if not lesson.groups:
-        return WeekReplay(pd.DataFrame(), lesson.skipped)
+        return None, lesson.skipped
     series = _forecast_of(lesson, series)
     case, notes = _case(panel, series, start, settings, measured=measured, hpas=hpas or {})
     # in an assumed case one pod is one core, so that loads of different units can be summed
@@ -172,28 +230,12 @@ def replay_week(
     refused = series.keys[~ok].assign(reason=why[~ok])
     skipped = pd.concat([lesson.skipped, refused], ignore_index=True)
     if not ok.any():
-        return WeekReplay(pd.DataFrame(), skipped)
+        return None, skipped
     held, unit, series = case.select(ok), unit[ok], series.select(ok)
     floors = issued_floors(lesson.groups, series, start, held, unit, settings)
     loads = series.with_values(series.values / unit[:, None])
     week, before = loads.window(start), loads.window(start - _RULES, start)
-    table = compare(
-        week.values,
-        week.step / pd.Timedelta(1, "s"),
-        workloads=[str(i) for i in range(len(held.hpas))],  # a workload may have several loads
-        pod_capacity_cores=held.pod_capacity_cores,
-        target_ratio=held.target_ratio,
-        min_replicas=held.min_replicas,
-        max_replicas=held.max_replicas,
-        floors=floors,
-        history=before.values,
-        pod_start_s=held.pod_start_s,
-        params=settings.prescale.replay,
-        hpas=held.hpas,
-    )
-    keys = week.keys.iloc[table["workload"].astype(int)].set_index(table.index)
-    table = table.assign(workload=keys["workload"], metric=keys["metric"])
-    return WeekReplay(table, skipped, notes)
+    return PreparedWeek(week, before, held, floors, notes), skipped
 
 
 def _forecast_of(lesson: Lesson, series: Panel) -> Panel:

@@ -150,15 +150,24 @@ def _on_grid(
 
 
 def _handed_over(runs: list[Run]) -> list[Run]:
+    """Each run until the next begins, and again from where all that came later end: one that
+    reaches a few hours leaves the hours after them to the one before. The newest stays the last."""
     out: list[Run] = []
-    for run, later in zip(runs, [*runs[1:], None], strict=True):
+    begins, ends = 0, 0
+    for run in reversed(runs):
         steps = len(next(iter(run.columns.values())))
-        if later is not None:
-            steps = min(steps, -(-(later.start_ms - run.start_ms) // run.step_ms))
-        if steps > 0:
-            cut = {c: v[:steps] for c, v in run.columns.items()}
-            out.append(Run(run.issued_ms, run.start_ms, run.step_ms, cut))
-    return out
+        until = from_ = steps
+        if out:
+            until = min(steps, -(-(begins - run.start_ms) // run.step_ms))
+            from_ = max(-(-(ends - run.start_ms) // run.step_ms), until)
+        out += [_cut(run, lo, hi) for lo, hi in ((from_, steps), (0, until)) if lo < hi]
+        begins, ends = run.start_ms, max(ends, run.start_ms + steps * run.step_ms)
+    return out[::-1]
+
+
+def _cut(run: Run, lo: int, hi: int) -> Run:
+    columns = {c: v[lo:hi] for c, v in run.columns.items()}
+    return Run(run.issued_ms, run.start_ms + lo * run.step_ms, run.step_ms, columns)
 
 
 def _anomalies(scores: pd.DataFrame) -> dict[str, pd.DataFrame]:
