@@ -15,7 +15,8 @@ export DO_NOT_TRACK ?= 1
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 
 .PHONY: demo test test-fast lint format lock clean help install install-dev \
-  bench-ingest bench-panel bench-layout bench-forecast bench-detect bench-replay eval-forecast eval-detect
+  bench-ingest bench-panel bench-layout bench-forecast bench-detect bench-replay eval-forecast eval-detect \
+  eval-prescale
 .DEFAULT_GOAL := help
 
 help:            ## Show what can be made
@@ -75,6 +76,9 @@ eval-forecast: $(VENV)/.dev    ## The forecasts held against last week on the sa
 
 eval-detect: $(VENV)/.dev      ## Anomalies, leaks, causes and incidents held against labels on the files of DATA
 	$(BIN)/python tests/eval/detect.py $(DATA) $(ARGS)
+
+eval-prescale: $(VENV)/.dev    ## Pre-scaling held beside the HPA alone, one-line rules and an oracle; Monday mornings
+	$(BIN)/python tests/eval/prescale.py $(DATA) $(ARGS)
 
 clean:           ## Remove the environment and what was made
 	rm -rf $(VENV) foretide-demo .pytest_cache .ruff_cache

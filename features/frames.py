@@ -191,9 +191,11 @@ VERDICTS = _contract(
 REPLAYS = _contract(
     "replays",
     ("workload", "policy", "evaluated_at"),
+    None,
+    ("measured_h",),
     workload=_LABEL, policy=_LABEL, evaluated_at=_TS, started_at=_TS,
     demand_core_h=_F, unserved_core_h=_F, over_target_core_h=_F, replica_hours=_F, short_pod_min=_F,
-    run_id=_LABEL,
+    measured_h=_F, run_id=_LABEL,
 )  # fmt: skip
 ADVICE = _contract(
     "advice",

@@ -36,8 +36,8 @@ class AdviceParams:
     weeks_min: int = 3
     """Fewer judged weeks are no verdict: of two, one can be a holiday."""
     measured_min_h: float = 120.0
-    """A week of which less was measured is not judged: five days, so that each kind of day but
-    the weekend's is in it."""
+    """A week of which less was measured, or had floors, is not judged: five days, so that each kind
+    of day but the weekend's is in it."""
     worth_pod_min: float = 60.0
     """Where the reactive HPA lacks less in a week there is nothing to gain: one pod for an hour."""
     usd_per_core_hour: float = 0.0
@@ -73,12 +73,13 @@ def weeks_apart(replays: pd.DataFrame, weeks_max: int) -> pd.DataFrame:
     ).drop_duplicates(["workload", "policy", "evaluated_at"], keep="last")
     left = rows[[*_KEY, "started_at"]].drop_duplicates(_KEY).reset_index(drop=True)
     kept: list[pd.DataFrame] = []
-    for _ in range(weeks_max):
+    while len(left) and len(kept) < weeks_max:
         newest = left.loc[left.groupby("workload")["evaluated_at"].idxmax()]
         kept.append(newest[_KEY])
         begin = left["workload"].map(newest.set_index("workload")["started_at"])
         left = left[left["evaluated_at"] <= begin + _OVERLAP]
-    return rows.merge(pd.concat(kept), on=_KEY).reset_index(drop=True)
+    chosen = pd.concat([left[_KEY][:0], *kept])
+    return rows.merge(chosen, on=_KEY).reset_index(drop=True)
 
 
 def advise(
@@ -96,8 +97,8 @@ def advise(
     ----------
     weeks
         REPLAYS rows of weeks that do not overlap (``weeks_apart``); of the policies ``reactive``
-        and ``foretide`` are looked at. ``measured_h``, hours that were measured of a week, may be
-        there; else all of it was.
+        and ``foretide`` are looked at. ``measured_h``, hours of a week that were measured and had a
+        floor, may be there; else all of it counts.
     quantiles
         Each workload's share ``under / (under + over)`` of what a missing and an idle pod cost
         (``capacity_params.quantiles_of``), in (0, 1): pods that cost more than what they avoid
@@ -208,8 +209,8 @@ def _verdict(told: pd.DataFrame, params: AdviceParams) -> tuple[np.ndarray, np.n
 
 
 _FEW = (
-    "{{weeks}} of {p.weeks_min} weeks were judged, of which {p.measured_min_h:g} h or more were "
-    "measured"
+    "{{weeks}} of {p.weeks_min} weeks were judged; one counts with {p.measured_min_h:g} h of load "
+    "and floors"
 )
 _WORSE = "more pod-minutes short in {worse} of {weeks} weeks, last in the week to {worst:%Y-%m-%d}"
 _LITTLE = "the HPA alone is {short_pod_min_reactive:.0f} pod-minutes short a week: little to gain"

@@ -20,6 +20,9 @@ class CapacityParams:
     """What a missing pod costs, beside ``over_cost``: 19 to 1 carries the 95 % quantile."""
     over_cost: float = 1.0
     """What an idle pod costs."""
+    beside_hpa: bool = True
+    """Which quantile pays is found out beside the workload's own HPA, over the backtest; without
+    a backtest, or where this is false, it is ``quantile``."""
     lead_time_s: float = 300.0
     """Node start + image pull + pod ready, where none was measured."""
     lead_quantile: float = 0.95

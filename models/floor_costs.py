@@ -31,6 +31,9 @@ __all__ = ["CANDIDATES", "IssueParams", "block_means", "cheapest", "floor_costs"
 CANDIDATES = (0.0, *sorted({*LEVELS, 0.85, 0.925}))
 """Quantiles that are compared; 0 is no floor at all."""
 _TICK_S = 60.0
+_ALIKE = 0.002
+_LEAST = 1e-100
+"""A pod that carries less is nobody's: quotients would not be numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def floor_costs(
     hold_s: float = 0.0,
     issue: IssueParams | None = None,
     hpa: ReplayParams | None = None,
-) -> NDArray[np.float32]:
+) -> Floats:
     """Pod-hours and missing pod-hours of floors at ``CANDIDATES``, (n, n_candidates, 2).
 
     Parameters
@@ -86,8 +89,10 @@ def floor_costs(
     NaN for a workload that the case refuses or the nowcast does not know.
     """
     issue, hpa = issue or IssueParams(), hpa or ReplayParams()
-    out = np.full((len(actual), len(CANDIDATES), 2), np.nan, dtype=np.float32)
-    rows = np.flatnonzero(nowcast.known & case.usable)
+    out = np.full((len(actual), len(CANDIDATES), 2), np.nan)
+    carried_by_pod = case.pod_capacity_cores * case.target_ratio
+    sound = np.isfinite(carried_by_pod) & (carried_by_pod > _LEAST)
+    rows = np.flatnonzero(nowcast.known & case.usable & sound)
     every = max(round(issue.every_min * 60 / step_s), 1)
     if not len(rows) or actual.shape[1] < 2 * every + 2:
         return out
@@ -133,12 +138,14 @@ def block_means(values: NDArray[Any], size: int) -> Floats:
 def cheapest(costs: NDArray[Any], under_over: Floats) -> Floats:
     """The quantile at which a workload's floors cost least, (n, n_candidates, 2) → (n,).
 
-    ``under_over`` (n,) is what a missing pod-hour costs beside an idle one. NaN where nothing was
-    compared.
+    ``under_over`` (n,) is what a missing pod-hour costs beside an idle one. Of quantiles that cost
+    all but the same the lowest is taken: two weeks do not tell them apart, and it needs the fewest
+    pods. NaN where nothing was compared.
     """
     total = costs[:, :, 0] + under_over[:, None] * costs[:, :, 1]
     there: NDArray[np.bool_] = np.asarray(np.isfinite(total).all(axis=1))
-    best = np.argmin(np.where(there[:, None], total, 0.0), axis=1)
+    total = np.where(there[:, None], total, 0.0)
+    best = np.argmax(total <= total.min(axis=1, keepdims=True) * (1 + _ALIKE), axis=1)
     return np.where(there, np.array(CANDIDATES)[best], np.nan)
 
 

@@ -7,16 +7,16 @@ daylight saving cannot move it.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pandas as pd
+
+from models.node_holds import hold_schedule
 
 __all__ = ["hold_budget"]
 
 _REASONS = ("Empty", "Underutilized")
 """Both kinds of consolidation. Drift and expiry go on: they replace nodes for other reasons."""
-_MINUTE = pd.Timedelta(1, "min")
 
 
 def hold_budget(start: pd.Timestamp, end: pd.Timestamp) -> dict[str, Any]:
@@ -32,14 +32,10 @@ def hold_budget(start: pd.Timestamp, end: pd.Timestamp) -> dict[str, Any]:
     """
     if start.tzinfo is None or end.tzinfo is None:
         raise ValueError(f"expected times with a time zone, got {start} and {end}")
-    begin = start.tz_convert("UTC").floor("min")
-    minutes = math.ceil((end - begin) / _MINUTE)
-    if end <= start or minutes >= 365 * 24 * 60:
-        raise ValueError(f"expected an end within a year after {start}, got {end}")
-    hours, rest = divmod(minutes, 60)
+    schedule, duration = hold_schedule(start, end)
     return {
         "nodes": "0",
         "reasons": list(_REASONS),
-        "schedule": f"{begin.minute} {begin.hour} {begin.day} {begin.month} *",
-        "duration": (f"{hours}h" if hours else "") + (f"{rest}m" if rest or not hours else ""),
+        "schedule": schedule,
+        "duration": duration,
     }

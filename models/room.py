@@ -26,6 +26,9 @@ from models.windows import Cells, runs
 __all__ = ["room", "room_now"]
 
 _MILLI = 1000.0
+_WINDOWS_MAX = 288
+"""Of one cluster, NodePool and mode in a plan, whatever the number of its workloads: in a day one
+every five minutes, which is how often plans are applied."""
 
 
 def room(board: Board, cells: Cells, lead_ms: int) -> list[Placeholder]:
@@ -44,6 +47,7 @@ def room(board: Board, cells: Cells, lead_ms: int) -> list[Placeholder]:
     # pods of the largest size: the hole that one leaves fits any pod that lands
     np.maximum.at(size, group[row], each[row])
     key, at_ms, total = _totals(group[row], begin, end, pods[:, None] * each[row])
+    key, at_ms, total = _joined(key, at_ms, total, board)
     count = _pods(total, size[key])
     new = np.r_[True, (count[1:] != count[:-1]) | (key[1:] != key[:-1])]
     first = np.flatnonzero(new)
@@ -124,6 +128,35 @@ def _totals(
     key, at, total = key[order], at[order], np.cumsum(change[order], axis=0)
     last = np.r_[(key[1:] != key[:-1]) | (at[1:] != at[:-1]), True]
     return key[last], at[last], total[last]
+
+
+def _joined(
+    key: NDArray[np.intp], at_ms: Ints, total: Floats, board: Board
+) -> tuple[NDArray[np.intp], Ints, Floats]:
+    """The same in few windows: a group that has more is told on a grid, each time the most in it.
+
+    That is never less room than is needed, and more for minutes at most; ``room_now`` takes away
+    what has landed, so that no pod is bought twice.
+    """
+    many = np.bincount(key) > _WINDOWS_MAX
+    wide = many[key] & (total > 0).any(axis=1)
+    if not wide.any():
+        return key, at_ms, total
+    span_ms = int(board.until_ms.max()) - board.as_of_ms
+    width_ms = -(-span_ms // (_WINDOWS_MAX * 60_000)) * 60_000
+    first = (at_ms - board.as_of_ms) // width_ms
+    after = -(-(np.r_[at_ms[1:], 0] - board.as_of_ms) // width_ms)  # a group ends with nothing
+    most = np.zeros((len(many), -(-span_ms // width_ms) + 1, 2))
+    for k in range(int((after - first)[wide].max())):
+        inside = wide & (first + k < after)
+        np.maximum.at(most, (key[inside], first[inside] + k), total[inside])
+    edge_ms = board.as_of_ms + np.minimum(np.arange(most.shape[1]) * width_ms, span_ms)
+    few, which = ~many[key], np.flatnonzero(many)
+    keys = np.r_[np.repeat(which, len(edge_ms)), key[few]]
+    at = np.r_[np.tile(edge_ms, len(which)), at_ms[few]]
+    sums = np.concatenate([most[which].reshape(-1, 2), total[few]])
+    order = np.lexsort((at, keys))
+    return keys[order], at[order], sums[order]
 
 
 def _pods(total: Floats, size: Floats) -> Ints:

@@ -10,20 +10,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
 from pipelines.approvals import approve as say_yes
 from pipelines.clock import present
 from pipelines.clusters import Reach
-from pipelines.errors import ClusterUnreachable
+from pipelines.errors import ClusterUnreachable, ConfigError
 from pipelines.outcome import Outcome
 from pipelines.round import Round, done_by
 from pipelines.round_text import outcome_of
 from pipelines.run import Run, RunRef
 from pipelines.tasks import call, publish
 
-__all__ = ["apply"]
+__all__ = ["apply", "one_round"]
+
+_NOW = pd.Timedelta(1, "h")
+"""A clock that is further from the present writes nothing: of ends in the future nobody could say
+when they are."""
 
 
 @flow(name="apply")
@@ -44,7 +49,7 @@ def apply(
     ClusterError
         The cluster cannot be read; or it went away in mid-run, and the ledger says how far it got.
     ConfigError
-        There is no such plan to approve.
+        There is no such plan to approve; or ``as_of`` is not about now.
     """
     # the present, not the time that a late run was meant for: it acts on what is there now
     ref = RunRef.resolve(config, None, out, as_of, present())
@@ -55,6 +60,17 @@ def apply(
 def apply_plan(ref: RunRef, approve: str | None = None, dry_run: bool = False) -> dict[str, Any]:
     """One round."""
     run = ref.open()
+    away = abs(present() - run.as_of)
+    if not dry_run and not _idle(run) and away > _NOW:
+        raise ConfigError(
+            f"apply acts at the present, and {run.as_of:%Y-%m-%d %H:%M} UTC is {away} away: "
+            "what it wrote would expire then; --dry-run says what it would have done"
+        )
+    return one_round(run, approve, dry_run)
+
+
+def one_round(run: Run, approve: str | None = None, dry_run: bool = False) -> dict[str, Any]:
+    """A round at the run's clock, whatever the time is."""
     if approve is not None and not dry_run:
         say_yes(run, approve)
     why = _idle(run)

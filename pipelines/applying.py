@@ -116,7 +116,7 @@ def carry_out(kube: Kube, jobs: Sequence[Job], terms: Terms) -> list[Entry]:
 
 
 def _job(decision: Decision, holder: Holder, want: Wanted | None, terms: Terms) -> Job | None:
-    until = _until(want, terms)
+    until = _until(want, holder, terms)
     if decision.what in _WRITES:
         back = decision.what != "raise" and decision.floor <= holder.user_floor
         entry = _entry(decision, holder, want, terms, terms.now if back else until)
@@ -130,10 +130,12 @@ def _job(decision: Decision, holder: Holder, want: Wanted | None, terms: Terms) 
     return None
 
 
-def _until(want: Wanted | None, terms: Terms) -> pd.Timestamp:
-    """What nobody wants any more is on its way down, and has a TTL for it."""
+def _until(want: Wanted | None, holder: Holder, terms: Terms) -> pd.Timestamp:
+    """What nobody wants any more is on its way down, and stands no longer for it."""
     latest = terms.now + terms.ttl
-    return latest if want is None else min(want.until, latest)
+    if want is not None:
+        return min(want.until, latest)
+    return min(holder.held_until or latest, latest)
 
 
 def _is_due(holder: Holder, until: pd.Timestamp, terms: Terms) -> bool:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pandas as pd
@@ -15,33 +15,24 @@ from models.holders import Holder
 from models.room import room_now
 from pipelines.adapters.kube import CAPACITY_BUFFER, DEPLOYMENT, NODE_POOL, POD_TEMPLATE, Kube
 from pipelines.applying import Terms
+from pipelines.deeds import Deed, deed_entry
 from pipelines.errors import ObjectMissing
-from pipelines.ledger import Entry, State
 from pipelines.rungs.held import Held
 from pipelines.rungs.hold import hold_nodes, nodepools, release_nodes
 from pipelines.rungs.installed import room_name
 from pipelines.rungs.params import RungParams
 from pipelines.rungs.protocol import Target
 from pipelines.rungs.reading import Object, meta
-from pipelines.rungs.room import Room, hold_room, release_held_room
+from pipelines.rungs.room import Room, fitting, hold_room, joined, release_held_room
 from pipelines.rungs.written import Written
 
-__all__ = ["Deed", "carry_out_room", "room_deeds", "room_objects_before"]
+__all__ = ["room_deeds", "room_objects_before"]
 
 _KINDS = {
     "placeholders": (DEPLOYMENT,),
     "buffer": (CAPACITY_BUFFER, POD_TEMPLATE),
     "static_nodepool": (NODE_POOL,),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Deed:
-    """One write beside the floors; ``entry`` is its row before it."""
-
-    entry: Entry
-    do: Callable[[], Written]
-    done: State
 
 
 def room_deeds(
@@ -55,8 +46,8 @@ def room_deeds(
 ) -> list[Deed]:
     """What is due about room and nodes: more, less, longer, or back.
 
-    Only what a plan may act on is held. Room is less by what has landed already, so that no pod is
-    bought twice.
+    ``plan`` is what may be acted on of the newest one (``may_act``); ``terms`` name that one. Room
+    is less by what has landed already, so that no pod is bought twice.
     """
     return [
         *_rooms(kube, cluster, plan, holders, there, params, terms),
@@ -85,28 +76,6 @@ def room_objects_before(
     return found
 
 
-def carry_out_room(deeds: Sequence[Deed]) -> list[Entry]:
-    """Write; the rows after. Once the API server is gone the rest is not tried."""
-    rows: list[Entry] = []
-    gone = ""
-    for deed in deeds:
-        if gone:
-            rows.append(replace(deed.entry, status="not_done", detail=gone))
-            continue
-        written = deed.do()
-        gone = "not tried: the API server was gone" if written.status == "unreachable" else ""
-        rows.append(
-            replace(
-                deed.entry,
-                status=deed.done if written.status == "done" else written.status,
-                before=written.before or deed.entry.before,
-                after=written.after or deed.entry.after,
-                detail=written.detail,
-            )
-        )
-    return rows
-
-
 def _rooms(
     kube: Kube,
     cluster: str,
@@ -116,31 +85,40 @@ def _rooms(
     params: RungParams,
     terms: Terms,
 ) -> list[Deed]:
-    wanted: dict[str, Placeholder] = {}
+    wanted: list[Placeholder] = []
     if plan is not None and params.room != "none":
         landed = {w: h.replicas for w, h in holders.items()}
-        for one in room_now(plan, terms.now, landed):
-            if one.cluster == cluster and plan.mode_of(one) == "act":
-                wanted[one.nodepool] = one
+        wanted = [p for p in room_now(plan, terms.now, landed) if p.cluster == cluster]
+    pools = {p.nodepool: [Room.of(q) for q in wanted if q.nodepool == p.nodepool] for p in wanted}
+    asked = [replace(joined(rooms), nodepool=pool) for pool, rooms in pools.items()]
+    rooms = fitting(kube, asked, params) if asked else []
+    own = {room.nodepool for room in rooms}
     deeds = [
-        _hold_room(kube, one, params, terms)
-        for one in wanted.values()
-        if not _stands(one, there, params, terms)
+        _hold_room(
+            kube,
+            cluster,
+            room,
+            [p for p in wanted if (p.nodepool if p.nodepool in own else "") == room.nodepool],
+            params,
+            terms,
+        )
+        for room in rooms
+        if not _stands(room, there, params, terms)
     ]
-    used = {pool if params.room == "static_nodepool" else room_name(pool) for pool in wanted}
-    if params.room == "static_nodepool" and wanted:
-        used.add(params.static_nodepool)
+    used = {room_name(pool) for pool in own}
+    if params.room == "static_nodepool":
+        used = {params.static_nodepool} if rooms else set()
     over = [h for h in there if h.what == "room" and h.name and h.name not in used]
     return deeds + [_release(kube, cluster, one, terms) for one in over]
 
 
-def _stands(one: Placeholder, there: Sequence[Held], params: RungParams, terms: Terms) -> bool:
+def _stands(room: Room, there: Sequence[Held], params: RungParams, terms: Terms) -> bool:
     """Whether so much room is held already, and long enough."""
     if params.room == "static_nodepool":
         return False
-    of = [h for h in there if h.what == "room" and h.name == room_name(one.nodepool)]
+    of = [h for h in there if h.what == "room" and h.name == room_name(room.nodepool)]
     counts = {n for h in of if (n := _replicas(h.value)) is not None}
-    return counts == {one.count} and all(_is_fresh(h, terms) for h in of)
+    return counts == {room.pods} and all(_is_fresh(h, terms) for h in of)
 
 
 def _replicas(value: str) -> int | None:
@@ -155,21 +133,29 @@ def _is_fresh(one: Held, terms: Terms) -> bool:
     return one.until is not None and one.until - terms.now >= terms.ttl / 2
 
 
-def _hold_room(kube: Kube, one: Placeholder, params: RungParams, terms: Terms) -> Deed:
-    until = _until([one.ends_at], terms)
-    entry = _entry(
+def _hold_room(
+    kube: Kube,
+    cluster: str,
+    room: Room,
+    parts: Sequence[Placeholder],
+    params: RungParams,
+    terms: Terms,
+) -> Deed:
+    until = _until([p.ends_at for p in parts], terms)
+    reason = "; ".join(dict.fromkeys(p.reason for p in parts))
+    entry = deed_entry(
         terms,
-        cluster=one.cluster,
-        target=workload_id(one.cluster, "-", "Room", one.nodepool or "any"),
-        field=f"room {one.nodepool}".strip(),
-        after=f"{one.count} pods",
-        reason=one.reason,
+        cluster=cluster,
+        target=workload_id(cluster, "-", "Room", room.nodepool or "any"),
+        field=f"room {room.nodepool}".strip(),
+        after=f"{room.pods} pods",
+        reason=reason,
         until=until,
     )
 
     def do() -> Written:
         return hold_room(
-            kube, Room.of(one), until=until, plan_id=terms.plan_id, params=params, reason=one.reason
+            kube, room, until=until, plan_id=terms.plan_id, params=params, reason=reason
         )
 
     return Deed(entry, do, "done")
@@ -186,7 +172,7 @@ def _holds(
     wanted: dict[str, tuple[pd.Timestamp, pd.Timestamp, str]] = {}
     if plan is not None and params.hold_nodes:
         for one in holds_at(plan, terms.now):
-            if one.cluster == cluster and plan.mode_of(one) == "act":
+            if one.cluster == cluster:
                 # an empty name: nobody knows whose nodes they are, so all are kept
                 for pool in [one.nodepool] if one.nodepool else nodepools(kube):
                     wanted[pool] = one.starts_at, one.ends_at, one.reason
@@ -211,7 +197,7 @@ def _hold(
     terms: Terms,
 ) -> Deed:
     until = _until([end], terms)
-    entry = _entry(
+    entry = deed_entry(
         terms,
         cluster=cluster,
         target=workload_id(cluster, "-", NODE_POOL.kind, pool),
@@ -236,7 +222,7 @@ def _hold(
 
 
 def _release(kube: Kube, cluster: str, one: Held, terms: Terms) -> Deed:
-    entry = _entry(
+    entry = deed_entry(
         terms,
         cluster=cluster,
         target=one.workload,
@@ -257,28 +243,3 @@ def _release(kube: Kube, cluster: str, one: Held, terms: Terms) -> Deed:
 
 def _until(ends: Iterable[pd.Timestamp], terms: Terms) -> pd.Timestamp:
     return min([*ends, terms.now + terms.ttl])
-
-
-def _entry(
-    terms: Terms,
-    *,
-    cluster: str,
-    target: str,
-    field: str,
-    after: str,
-    reason: str,
-    until: pd.Timestamp,
-) -> Entry:
-    return Entry(
-        target=target,
-        field=field,
-        before="",
-        after=after,
-        reason=reason,
-        plan_id=terms.plan_id,
-        mode="act",
-        applied_at=terms.now,
-        expires_at=until,
-        status="intended",
-        cluster=cluster,
-    )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pipelines.adapters.kube import Kube, connect
 from pipelines.errors import ConfigError
+from pipelines.rungs.params import RungParams
 
 __all__ = ["Reach", "reach"]
+
+_RUNGS = RungParams()
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,8 @@ class Reach:
     kubeconfig: str = ""
     context: str = ""
     timeout_s: float = 30.0
+    rungs: RungParams = _RUNGS
+    """Where room is installed, and what may hold it."""
 
     def open(self) -> Kube:
         """A client; whoever opens closes it.
@@ -44,6 +49,7 @@ def reach(
     context: str | None = None,
     in_cluster: bool = False,
     cluster: str | None = None,
+    namespace: str | None = None,
 ) -> Reach:
     """The cluster of the options where one is given, else that of the configuration.
 
@@ -56,13 +62,17 @@ def reach(
     """
     if in_cluster and (kubeconfig or context):
         raise ConfigError("--in-cluster and --kubeconfig or --context: give one of them")
+    rungs = RungParams(namespace=namespace or _RUNGS.namespace)
     if in_cluster:
-        return Reach("in_cluster", cluster or "default")
+        return Reach("in_cluster", cluster or "default", rungs=rungs)
     if kubeconfig or context:
-        return Reach("kubeconfig", cluster or "default", kubeconfig or "", context or "")
+        name = cluster or "default"
+        return Reach("kubeconfig", name, kubeconfig or "", context or "", rungs=rungs)
     from pipelines.settings import load_settings  # takes a second: only where it is needed
 
     settings = load_settings(config)
     s = settings.cluster
     name = cluster or s.name or settings.source.cluster
-    return Reach(s.connect, name, s.kubeconfig, s.context, s.timeout_s)
+    rungs = settings.prescale.rungs
+    rungs = replace(rungs, namespace=namespace or rungs.namespace)
+    return Reach(s.connect, name, s.kubeconfig, s.context, s.timeout_s, rungs)

@@ -13,29 +13,23 @@ import pandas as pd
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from features.frames import (
-    ACCURACY,
-    CAPACITY,
-    INCIDENTS,
-    REPLAYS,
-    SCORES,
-    VERDICTS,
-)
-from features.panel import Floats, Panel
+from features.frames import ACCURACY, ADVICE, INCIDENTS, REPLAYS, SCORES, VERDICTS
 from models.measures import coverage, peak_coverage, pinball, points, wape
-from models.replay import compare
-from models.replay_case import measured_case
 from pipelines.clock import now
 from pipelines.errors import HistoryError, StoreError
-from pipelines.floors import CPU
-from pipelines.floors_held import replay_rows, savings
-from pipelines.issued import Issued, as_issued, issued_forecasts, on_grid
+from pipelines.hpa_specs import open_cluster
+from pipelines.issued import Issued, issued_forecasts
 from pipelines.outcome import Outcome
+from pipelines.plan_facts import no_cluster
 from pipelines.run import Run, RunRef
+from pipelines.shadow import advice_of, replay_issued, told_advice
 from pipelines.tasks import call, publish
 from pipelines.verdicts import judge_issued, summary
 
 __all__ = ["evaluate", "evaluation_file"]
+
+_LIVE = pd.Timedelta(1, "h")
+"""An evaluation whose clock is further from the present than this asks no cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +49,18 @@ def evaluate(
     as_of: str | None = None,
 ) -> dict[str, Any]:
     """Judge the last days: forecast accuracy and coverage, who has drifted or lost its edge,
-    pre-scaling replayed, alert noise."""
-    return publish(call(judge_window, RunRef.resolve(config, inputs, out, as_of, now())))
+    pre-scaling replayed and for whom it is worth it, alert noise."""
+    moment = now()
+    ref = RunRef.resolve(config, inputs, out, as_of, moment)
+    is_live = not ref.inputs and abs(moment - pd.Timestamp(ref.as_of)) <= _LIVE
+    return publish(call(judge_window, ref, is_live))
 
 
 @task(cache_policy=NO_CACHE)
-def judge_window(ref: RunRef) -> dict[str, Any]:
+def judge_window(ref: RunRef, live: bool = False) -> dict[str, Any]:
     """Evaluate ``[as_of − window, as_of)``; what cannot be judged says why.
+
+    Only a ``live`` evaluation asks the configured cluster how its autoscalers move.
 
     Raises
     ------
@@ -72,7 +71,7 @@ def judge_window(ref: RunRef) -> dict[str, Any]:
     start = run.as_of - pd.Timedelta(days=run.settings.evaluate.window_days)
     issued = issued_forecasts(run, start, run.settings.evaluate.drift.bar_weeks)
     accuracy = _accuracy(issued)
-    replays = _replays(run, start)
+    replays = replay_issued(run, start, open_cluster if live else no_cluster)
     noise = _noise(run, start)
     parts = {"forecast accuracy": accuracy, "replay": replays, "alert noise": noise}
     skipped = {f"{name} ({p.reason})": 1 for name, p in parts.items() if p.reason}
@@ -82,12 +81,16 @@ def judge_window(ref: RunRef) -> dict[str, Any]:
             f"UTC: {'; '.join(p.reason for p in parts.values())}"
         )
     verdicts, notes = _verdicts(run, start, issued)
-    figures = accuracy.figures | verdicts.figures | replays.figures | noise.figures
-    figures = {name: value for name, value in figures.items() if np.isfinite(value)}
     window = {"evaluated_at": run.as_of, "started_at": start, "run_id": run.run_id}
+    replayed = replays.table.assign(**window)
+    advice = advice_of(run, replayed) if len(replayed) else pd.DataFrame()
+    worth, said = told_advice(advice)
+    figures = accuracy.figures | verdicts.figures | replays.figures | worth | noise.figures
+    figures = {name: value for name, value in figures.items() if np.isfinite(value)}
     tables = {
         ACCURACY: accuracy.table.assign(**window),
-        REPLAYS: replays.table.assign(**window),
+        REPLAYS: replayed,
+        ADVICE: advice,
         VERDICTS: verdicts.table,
     }
     outputs = {c.name: run.store.write(c, t, run.part) for c, t in tables.items() if len(t)}
@@ -102,7 +105,7 @@ def judge_window(ref: RunRef) -> dict[str, Any]:
         skipped=skipped,
         outputs=outputs,
         figures=figures,
-        notes=notes,
+        notes=(*notes, *said),
     ).to_dict()
 
 
@@ -146,42 +149,6 @@ def _verdicts(
     return _Part(table, figures), worst
 
 
-def _replays(run: Run, start: pd.Timestamp) -> _Part:
-    """The floors that were forecast, replayed against the reactive HPA and an oracle."""
-    none = pd.DataFrame()
-    issued = as_issued(run, CAPACITY, start)
-    issued = issued[~issued["gate_reason"].str.startswith("no HPA")]
-    if issued.empty:
-        return _Part(none, {}, "no floor was forecast for this time")
-    floors = on_grid(
-        issued.assign(metric="floor", value=issued["replicas"]), "value", start, run.as_of
-    )
-    names = floors.keys["workload"].tolist()
-    panel = run.panel(start - pd.Timedelta(days=8), run.as_of)
-    case = measured_case(panel.window(start), names, run.settings.prescale.capacity)
-    demand = _resample(panel.of(CPU), floors.step, start, run.as_of, names)
-    usable = case.usable & np.isfinite(demand).any(axis=1)
-    if not usable.any():
-        return _Part(none, {}, "no workload with CPU usage, requests and an HPA")
-    history_end = start - pd.Timedelta(days=8)
-    history = _resample(panel.of(CPU), floors.step, history_end, start, names)
-    held = case.select(usable)
-    table = compare(
-        demand[usable],
-        floors.step / pd.Timedelta(1, "s"),
-        workloads=[n for n, ok in zip(names, usable, strict=True) if ok],
-        pod_capacity_cores=held.pod_capacity_cores,
-        target_ratio=held.target_ratio,
-        min_replicas=held.min_replicas,
-        max_replicas=held.max_replicas,
-        floors=floors.values[usable],
-        history=history[usable],
-        pod_start_s=held.pod_start_s,
-        params=run.settings.prescale.replay,
-    )
-    return _Part(replay_rows(table), savings(table))
-
-
 def _noise(run: Run, start: pd.Timestamp) -> _Part:
     """How many points over the alert line became how many incidents."""
     try:
@@ -202,13 +169,3 @@ def _noise(run: Run, start: pd.Timestamp) -> _Part:
             "incidents_per_day": len(recent) / days,
         },
     )
-
-
-def _resample(
-    panel: Panel, step: pd.Timedelta, start: pd.Timestamp, end: pd.Timestamp, names: list[str]
-) -> Floats:
-    """CPU on another grid, (len(names), n_steps); NaN where nothing was measured."""
-    frame = panel.window(start - panel.step, end).to_frame()
-    if not ((frame["ts"] >= start) & (frame["ts"] < end)).any():
-        return np.full((len(names), int(np.ceil((end - start) / step))), np.nan)
-    return Panel.from_frame(frame, step=step, start=start, end=end).matrix(CPU, names)

@@ -46,10 +46,10 @@ def with_floor_costs(
     step_h = steps_of_grid(part.step, settings) * (part.step / pd.Timedelta(1, "h"))
     nothing = np.full((0, 0), np.nan)
     arrays: dict[str, NDArray[Any]] = {
-        name: np.full((n, *shape.shape[1:]), np.nan, dtype=np.float32)
+        name: np.full((n, *shape.shape[1:]), np.nan)
         for name, shape in fit_nowcast(nothing, nothing, step_h, params).arrays().items()
     }
-    arrays[COSTS] = np.full((n, len(CANDIDATES), 2), np.nan, dtype=np.float32)
+    arrays[COSTS] = np.full((n, len(CANDIDATES), 2), np.nan)
     outlook = champions.outlook
     told = np.zeros(n, bool) if outlook is None else np.isfinite(outlook).any(axis=1)
     rows = np.flatnonzero(is_load(part, catalog) & told)
@@ -73,13 +73,13 @@ def nowcast_of(champions: Champions, settings: Settings) -> Nowcast | None:
     return Nowcast.from_arrays(champions.calibration.arrays, step_h, settings.prescale.nowcast)
 
 
-def paying_levels(champions: Champions, levels: Floats) -> Floats:
+def paying_levels(champions: Champions, levels: Floats, settings: Settings) -> Floats:
     """The quantiles at which each series' floors cost least, where it is known, (n_series,).
 
     ``levels``, (n_series,), are the newsvendor's own, under / (under + over); elsewhere they stay.
     """
     costs = champions.calibration.arrays.get(COSTS)
-    if costs is None:
+    if costs is None or not settings.prescale.capacity.beside_hpa:
         return levels
     found = cheapest(costs.astype(np.float64), levels / (1 - levels))
     return np.where(np.isnan(found), levels, found)

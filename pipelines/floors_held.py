@@ -1,12 +1,20 @@
-"""What a replay says: its rows as a table, and what the floors cut and cost in figures."""
+"""Floors as a replay takes them; and what it says: its rows as a table, and what the floors cut and
+cost in figures."""
 
 from __future__ import annotations
 
+from math import gcd
+
+import numpy as np
 import pandas as pd
 
 from features.frames import REPLAYS
+from features.panel import Floats, Panel
 
-__all__ = ["replay_rows", "savings"]
+__all__ = ["floors_on_parts", "replay_rows", "savings"]
+
+_PART_S = 60.0
+"""Floors are told to the minute where their steps and those of the demand do not meet before."""
 
 _CORE_HOURS = ("demand", "unserved", "over_target")
 
@@ -51,3 +59,17 @@ def savings(table: pd.DataFrame) -> dict[str, float]:
         base["short_pod_min"] - total["foretide"]["short_pod_min"]
     )
     return figures
+
+
+def floors_on_parts(floors: Panel, load: Panel, n_steps: int) -> Floats:
+    """Floors for each of the k parts of the demand's last steps, (n, k · n_steps), so fine that none
+    is cut; NaN where none stands."""
+    ms = pd.Timedelta(1, "ms")
+    own, step = round(floors.step / ms), round(load.step / ms)
+    part = max(gcd(own, step), min(round(_PART_S * 1000), step))
+    n_parts = max(round(step / part), 1)
+    begin = round((load.end - n_steps * load.step - floors.start) / ms)
+    at = begin + np.arange(n_steps * n_parts, dtype=np.int64) * step // n_parts
+    place = at // own
+    there = (place >= 0) & (place < floors.n_steps)
+    return np.where(there, floors.values[:, np.clip(place, 0, floors.n_steps - 1)], np.nan)

@@ -51,7 +51,7 @@ def forecast_rows(
     own, paid = [], []
     for q in capacity_levels:
         level = np.full(n_rows, q)
-        level = level if q == 0.5 else paying_levels(champions, level)
+        level = level if q == 0.5 else paying_levels(champions, level, run.settings)
         path = near(at_level(knots, level), level)
         own.append(np.clip(path, least[:, None], most[:, None])[asked])
         paid.append(level[asked])

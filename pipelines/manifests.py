@@ -79,7 +79,7 @@ def render(plan: Plan, params: ManifestParams | None = None) -> dict[str, str]:
                 body = _placeholder(action, notes, params)
             case Hold():
                 body = _hold(action)
-        files[_file_name(action)] = body
+        files[_file_name(action, plan.mode_of(action))] = body
     return {name: yaml.safe_dump(files[name], sort_keys=False) for name in sorted(files)}
 
 
@@ -154,7 +154,7 @@ def priority_class(params: ManifestParams) -> dict[str, Any]:
 def _placeholder(
     action: Placeholder, notes: dict[str, str], params: ManifestParams
 ) -> dict[str, Any]:
-    name = _placeholder_name(action)
+    name = _placeholder_name(action, notes[_NOTE + "mode"])
     labels = {
         "app.kubernetes.io/name": _APP,
         "app.kubernetes.io/instance": name,
@@ -222,13 +222,18 @@ def requests(cpu_cores: float, memory_bytes: float) -> dict[str, str]:
     return asks | ({"memory": f"{size}{_UNITS[unit]}"} if size > 0 else {})
 
 
-def _placeholder_name(action: Placeholder) -> str:
-    # shadow and act stand apart: what is only shown must not share a name with what is done
+def _placeholder_name(action: Placeholder, mode: str) -> str:
+    # what is only shown, or waits for a person, must not share a name with what is done
     pool = f"-{action.nodepool}" if action.nodepool else ""
-    return dns_label(f"{_APP}-{action.gate}{pool}")
+    return dns_label(f"{_APP}-{_apart(action, mode)}{pool}")
 
 
-def _file_name(action: Action) -> str:
+def _apart(action: Action, mode: str) -> str:
+    """What may be done, and where the gate is shut what people want done: groups differ in both."""
+    return mode if action.gate == "act" else f"{mode}-of-{action.mode}"
+
+
+def _file_name(action: Action, mode: str) -> str:
     at = action.starts_at.strftime("%Y%m%dT%H%M%SZ")
     if isinstance(action, Floor):
         parts = [*split_workload(action.workload), action.hpa]
@@ -238,7 +243,7 @@ def _file_name(action: Action) -> str:
         return f"{at}_floor_{where}_{key}.yaml"
     pool = f"_{dns_label(action.nodepool)}" if action.nodepool else ""
     what = "hold" if isinstance(action, Hold) else "placeholder"
-    return f"{at}_{what}_{dns_label(action.cluster)}{pool}_{action.gate}.yaml"
+    return f"{at}_{what}_{dns_label(action.cluster)}{pool}_{_apart(action, mode)}.yaml"
 
 
 def _stamp(at: pd.Timestamp) -> str:

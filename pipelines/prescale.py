@@ -18,16 +18,17 @@ from models.modes import mode_of
 from models.plan import Plan, describe, make_plan
 from models.state import workload_state
 from pipelines.clock import now
-from pipelines.errors import HistoryError, StoreError
+from pipelines.errors import HistoryError
 from pipelines.hpa_specs import open_cluster
 from pipelines.manifests import render
 from pipelines.outcome import Outcome
 from pipelines.plan_facts import no_cluster, plan_facts
 from pipelines.plans import plan_file, plan_folder
 from pipelines.run import Run, RunRef
+from pipelines.rungs.params import RungParams
 from pipelines.tasks import call, publish
 
-__all__ = ["plan_folder", "prescale"]
+__all__ = ["prescale"]
 
 _LIVE = pd.Timedelta(1, "h")
 """A run whose clock is further from the present than this asks no cluster."""
@@ -94,27 +95,41 @@ def write_plan(ref: RunRef, live: bool = False) -> dict[str, Any]:
             "holds": float(len(plan.holds)),
             "shortfalls": float(len(plan.shortfalls)),
         },
-        notes=(*_lines(plan), *facts.notes),
+        notes=(*_lines(plan), *_only_shown(plan, wanted.rungs), *facts.notes),
     ).to_dict()
 
 
 def _valid_capacity(run: Run) -> pd.DataFrame:
-    """All capacity that may still be used; the plan takes the newest issue of each workload."""
+    """Of each workload the newest issue of all capacity that may still be used, and those before it
+    that reach further: the plan joins them."""
     since = run.as_of - pd.Timedelta(run.settings.forecast.valid_for_h, "h")
-    try:
-        capacity: pd.DataFrame = run.read(CAPACITY, since).to_pandas()
-    except StoreError:
-        if run.parts(FORECASTS, since):  # forecast, and of no workload's CPU
-            nothing: pd.DataFrame = CAPACITY.schema.empty_table().to_pandas()
-            return nothing
-        raise
-    valid = capacity[(capacity["valid_until"] > run.as_of) & (capacity["issued_at"] <= run.as_of)]
-    if valid.empty:
+    # a lead time counts as no longer than the plan: nothing later than this matters
+    enough = run.as_of + 2 * pd.Timedelta(run.settings.prescale.plan.horizon_h, "h")
+    parts = run.parts(CAPACITY, since)
+    if not parts and run.parts(FORECASTS, since):  # forecast, and of no workload's CPU
+        nothing: pd.DataFrame = CAPACITY.schema.empty_table().to_pandas()
+        return nothing
+    if not parts:
+        run.read(CAPACITY, since)  # says what is missing
+    found: list[pd.DataFrame] = []
+    reached = pd.Series(dtype="datetime64[ms, UTC]")
+    for part in reversed(parts):  # the newest first
+        table: pd.DataFrame = run.store.read(CAPACITY, part=part).to_pandas()
+        table = table[(table["valid_until"] > run.as_of) & (table["issued_at"] <= run.as_of)]
+        table = table.assign(workload=table["workload"].astype("str"))
+        last = table.groupby("workload")["ts"].max()
+        last = last.where(last < enough, enough)
+        further = last[~(last <= reached.reindex(last.index))]
+        if further.empty:
+            continue
+        found.append(table[table["workload"].isin(further.index)])
+        reached = further.combine_first(reached)
+    if not found:
         raise HistoryError(
             f"no capacity forecast is valid at {run.as_of:%Y-%m-%d %H:%M} UTC; "
             "run `foretide forecast` first"
         )
-    return valid
+    return pd.concat(found, ignore_index=True)
 
 
 def _lately(run: Run) -> Panel:
@@ -143,8 +158,18 @@ def _counted(plan: Plan) -> dict[str, int]:
 def _without_forecast(panel: Panel, planned: list[str]) -> dict[str, int]:
     """Workloads that are there and have no capacity forecast."""
     missing = set(panel.keys["workload"]) - set(planned)
-    return {"no CPU forecast": len(missing)} if missing else {}
+    return {"no capacity forecast": len(missing)} if missing else {}
 
 
 def _lines(plan: Plan) -> tuple[str, ...]:
     return tuple(describe(plan).splitlines())
+
+
+def _only_shown(plan: Plan, rungs: RungParams) -> tuple[str, ...]:
+    """What the plan has and no rung may write: it is planned all the same, to be seen."""
+    found: list[str] = []
+    if plan.holds and not rungs.hold_nodes:
+        found.append("holds of nodes are shown only: prescale.rungs.hold_nodes is false")
+    if plan.placeholders and rungs.room == "none":
+        found.append("room for pods is shown only: prescale.rungs.room is none")
+    return tuple(found)

@@ -96,7 +96,7 @@ def _floors(
     back, parts = look_back(champions, settings), list[Floats]()
     level = np.full(len(champions.chosen), scaling.capacity.quantile)
     level[row[row >= 0]] = nominal[row >= 0]
-    level = paying_levels(champions, level)
+    level = paying_levels(champions, level, settings)
     at = start
     while at < series.end:
         length = back + pd.Timedelta((issues * every + n_ahead) * grid_s, "s")

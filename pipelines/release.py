@@ -14,7 +14,7 @@ import pandas as pd
 
 from pipelines.adapters.kube import Kube
 from pipelines.plain import plain
-from pipelines.rungs.held import Held, held, release_everything
+from pipelines.rungs.held import ROOM_NAMESPACE, Held, held, release_everything
 from pipelines.rungs.written import Written
 
 __all__ = ["Released", "release"]
@@ -65,17 +65,29 @@ class Released:
         }
 
 
-def release(kube: Kube, cluster: str, now: pd.Timestamp, *, match: str | None = None) -> Released:
+def release(
+    kube: Kube,
+    cluster: str,
+    now: pd.Timestamp,
+    *,
+    match: str | None = None,
+    namespace: str = ROOM_NAMESPACE,
+) -> Released:
     """Give back what has expired; with ``match``, a glob over ``cluster/namespace/kind/name``,
-    everything of these.
+    everything of these. ``namespace`` is where room is installed.
 
     What somebody else has changed meanwhile is left as it is, and only our annotations go. No
     exception for one object that fails: the others are given back all the same.
     """
     written = release_everything(
-        kube, now=now, expired_only=match is None, match=match or "*", cluster=cluster
+        kube,
+        now=now,
+        expired_only=match is None,
+        match=match or "*",
+        cluster=cluster,
+        namespace=namespace,
     )
-    left = [h for h in held(kube, cluster) if _is_due(h, now, match)]
+    left = [h for h in held(kube, cluster, namespace=namespace) if _is_due(h, now, match)]
     return Released(tuple(w for w in written if w.what), tuple(left))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -12,19 +12,24 @@ from models.actions import Plan
 from models.guard_facts import Decision, Past, Wanted
 from models.guardrails import decide
 from models.holders import Holder
+from models.modes import Mode
 from pipelines.adapters.kube import Kube
 from pipelines.applying import Job, Terms, carry_out, jobs_of, objects_before, told
 from pipelines.applying_files import Standing, as_written, standing, write_files
-from pipelines.applying_room import Deed, carry_out_room, room_deeds, room_objects_before
+from pipelines.applying_room import room_deeds, room_objects_before
 from pipelines.approvals import approvals
+from pipelines.deeds import Deed, carry_out_room, share_deeds
 from pipelines.evidence import health_of, raised_at
 from pipelines.ledger import Entry, Ledger, news, past
 from pipelines.looking_back import compared, rolled_back, settled
+from pipelines.may_act import may_act
 from pipelines.plans import newest_plan
 from pipelines.run import Run
+from pipelines.rungs.annotations import careful
 from pipelines.rungs.held import Held, held
 from pipelines.rungs.holders import read_holders
 from pipelines.rungs.metric import metric_manifests
+from pipelines.switch import read_switch, stopped_text
 from pipelines.wanting import wanted_now
 
 __all__ = ["Round", "done_by"]
@@ -75,7 +80,8 @@ class Round:
         """
         s, now = run.settings.prescale, run.as_of
         plan = newest_plan(run)
-        holders = _by_workload(read_holders(kube, cluster))
+        switch = read_switch(kube, s.rungs.namespace)
+        holders = _by_workload(read_holders(kube, cluster), switch)
         # a store may be that of several clusters
         entries = [e for e in Ledger(run).entries(_yesterday(now)) if e.cluster == cluster]
         found = settled(entries, holders.values(), now)
@@ -95,9 +101,7 @@ class Round:
         ttl = pd.Timedelta(s.apply.ttl_min, "min")
         reasons = {f.workload: f.reason for f in plan.floors if f.ends_at > now} if plan else {}
         terms = Terms(plan.plan_id if plan else "", now, ttl, s.rungs.force_owners, reasons)
-        with_room = s.rungs.floor == "auto" and (s.rungs.room != "none" or s.rungs.hold_nodes)
-        there = held(kube, cluster) if with_room else []
-        deeds = room_deeds(kube, cluster, plan, holders, there, s.rungs, terms) if with_room else []
+        there, deeds = _beside(run, kube, cluster, plan, holders, terms)
         return cls(
             run=run,
             kube=kube,
@@ -114,8 +118,28 @@ class Round:
             files=files,
             there=tuple(there),
             deeds=tuple(deeds),
-            notes=notes,
+            notes=(*stopped_text(switch, s.rungs.namespace), *notes),
         )
+
+
+def _beside(
+    run: Run,
+    kube: Kube,
+    cluster: str,
+    plan: Plan | None,
+    holders: Mapping[str, Holder],
+    terms: Terms,
+) -> tuple[list[Held], list[Deed]]:
+    """Room and nodes that are held, and what is due beside the floors."""
+    params = run.settings.prescale.rungs
+    if params.floor != "auto":
+        return [], []
+    shares = share_deeds(kube, holders, terms)
+    if params.room == "none" and not params.hold_nodes:
+        return [], shares
+    there = held(kube, cluster, namespace=params.namespace)
+    allowed = None if plan is None else may_act(plan, holders, approvals(run))
+    return there, [*room_deeds(kube, cluster, allowed, holders, there, params, terms), *shares]
 
 
 def done_by(seen: Round) -> list[Entry]:
@@ -163,9 +187,10 @@ def _yesterday(now: pd.Timestamp) -> pd.Timestamp:
     return now.floor("D") - pd.Timedelta(1, "D")
 
 
-def _by_workload(holders: Sequence[Holder]) -> dict[str, Holder]:
+def _by_workload(holders: Sequence[Holder], switch: Mode | None) -> dict[str, Holder]:
     """Where two objects scale one target, neither is touched: the one that is held is shown."""
-    return {h.workload: h for h in sorted(holders, key=lambda h: h.held)}
+    found = {h.workload: h for h in sorted(holders, key=lambda h: h.held)}
+    return {w: replace(h, mode=careful(h.mode, switch)) for w, h in found.items()}
 
 
 def _wanted(run: Run, plan: Plan | None, cluster: str, known: Sequence[Past]) -> dict[str, Wanted]:

@@ -9,9 +9,12 @@ from typing import Any
 import pandas as pd
 
 from pipelines.adapters.kube import Kube
+from pipelines.errors import ClusterError
 from pipelines.plain import plain
 from pipelines.rungs.discovery import Ladder, ladder
 from pipelines.rungs.held import Held, held
+from pipelines.rungs.params import RungParams
+from pipelines.switch import read_switch, stopped_text
 
 __all__ = ["Status", "Told", "status"]
 
@@ -89,17 +92,29 @@ def status(
     now: pd.Timestamp,
     *,
     store: tuple[str | None, str | None] | None = None,
+    params: RungParams | None = None,
 ) -> Status:
     """Look; nothing is changed.
 
     ``store`` is (configuration file, folder) where the ledger is looked at as well; nothing means
-    that only the cluster is asked.
+    that only the cluster is asked. ``params`` are the rungs that may be stood on.
     """
-    there, rungs = tuple(held(kube, cluster)), ladder(kube)
+    params = params or RungParams()
+    there = tuple(held(kube, cluster, namespace=params.namespace))
+    rungs, notes = ladder(kube, params), _switch(kube, params.namespace)
     if store is None:
-        return Status(cluster, now, there, rungs, notes=("the store was not looked at",))
+        notes = (*notes, "the store was not looked at")
+        return Status(cluster, now, there, rungs, notes=notes)
     rows = _ledger(store, now)
-    return Status(cluster, now, there, rungs, _of(rows, "waiting"), _of(rows, *_TAKEN))
+    waiting, taken = _of(rows, "waiting"), _of(rows, *_TAKEN)
+    return Status(cluster, now, there, rungs, waiting, taken, notes)
+
+
+def _switch(kube: Kube, namespace: str) -> tuple[str, ...]:
+    try:
+        return stopped_text(read_switch(kube, namespace), namespace)
+    except ClusterError as error:
+        return (f"the cluster's switch is not known: {error}",)
 
 
 _TAKEN = ("reverted", "conflict", "changed")

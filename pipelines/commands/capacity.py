@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -23,6 +24,7 @@ def _connection(command: Callable[..., None]) -> Callable[..., None]:
         click.option("--debug", is_flag=True, expose_value=False, help="Show a traceback."),
         click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON."),
         click.option("--cluster", help="What the samples call the cluster."),
+        click.option("--namespace", help="Foretide's own, where room is installed."),
         click.option("--in-cluster", is_flag=True, help="Connect as the pod's service account."),
         click.option("--context", help="Of the kubeconfig."),
         click.option("--kubeconfig", type=click.Path(), help="Connect as kubectl does."),
@@ -37,7 +39,8 @@ def _connection(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--approve", metavar="PLAN_ID", help="Say yes to what waits for a person.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--watch", is_flag=True, help=f"Again every {_EVERY_S} s, until stopped.")
-def apply(as_json: bool, watch: bool, **parameters: Any) -> None:
+@click.option("--resume", is_flag=True, help="Take away what `release --all --stop` set, first.")
+def apply(as_json: bool, watch: bool, resume: bool, **parameters: Any) -> None:
     """Bring the cluster to the newest plan, within the guardrails.
 
     Only workloads in mode `act`, or approved ones in mode `recommend`, are touched; whatever is
@@ -49,6 +52,10 @@ def apply(as_json: bool, watch: bool, **parameters: Any) -> None:
     """
     if watch and (parameters["as_of"] or parameters["approve"]):
         raise click.UsageError("--watch goes with the clock: give no --as-of and no --approve")
+    if resume and parameters["dry_run"]:
+        raise click.UsageError("--resume writes: give no --dry-run")
+    if resume:
+        _resume(parameters["config"])
     from pipelines.apply import apply as flow
     from pipelines.errors import ClusterError
 
@@ -64,6 +71,19 @@ def apply(as_json: bool, watch: bool, **parameters: Any) -> None:
         time.sleep(_EVERY_S)
 
 
+def _resume(config: str | None) -> None:
+    from pipelines.clusters import reach
+    from pipelines.errors import ObjectRefused
+    from pipelines.switch import set_switch
+
+    there = reach(config_path(config))
+    with there.open() as kube:
+        done = set_switch(kube, there.rungs.namespace, None)
+    if done.status != "done":
+        raise ObjectRefused(f"--resume: {done.what}: {done.status}: {done.detail}")
+    click.echo(plain(f"{done.what}: {done.detail} {done.before} -> {done.after}"), err=True)
+
+
 @click.command()
 @_connection
 @click.option("--expired", is_flag=True, help="What has expired: the default.")
@@ -71,6 +91,7 @@ def apply(as_json: bool, watch: bool, **parameters: Any) -> None:
 @click.option(
     "--workload", metavar="GLOB", help="What is held of these, e.g. 'prod/shop/*'; also unexpired."
 )
+@click.option("--stop", is_flag=True, help="With --all: and apply raises nothing until --resume.")
 @click.pass_context
 def release(
     ctx: click.Context,
@@ -78,29 +99,39 @@ def release(
     expired: bool,
     everything: bool,
     workload: str | None,
+    stop: bool,
     as_json: bool,
     **connection: Any,
 ) -> None:
     """Give floors, buffers and NodePools back to their users. Needs only the cluster.
 
-    Ends with 1 and the list where something could not be given back.
+    Ends with 1 and the list where something could not be given back. An apply that runs on a
+    schedule raises again what its plan wants: --stop sets the cluster's switch before.
 
     \b
     foretide release --expired --in-cluster
+    foretide release --all --stop
     foretide release --all --kubeconfig ~/.kube/config
     """
     if expired + everything + (workload is not None) > 1:
         raise click.UsageError("give one of --expired, --all and --workload")
+    if stop and not everything:
+        raise click.UsageError("--stop goes with --all")
     from pipelines.clock import present
     from pipelines.clusters import reach
     from pipelines.release import release as give_back
+    from pipelines.switch import set_switch
 
     there = reach(config_path(config), **connection)
+    own = there.rungs.namespace
     with there.open() as kube:
+        # first: an apply that comes in between must not raise again
+        switch = (set_switch(kube, own, "off"),) if stop else ()
         what = "*" if everything else workload
-        found = give_back(kube, there.name, present(), match=what)
+        found = give_back(kube, there.name, present(), match=what, namespace=own)
+    found = replace(found, written=(*switch, *found.written))
     click.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
-    if found.failed:
+    if found.failed or any(w.status != "done" for w in switch):
         ctx.exit(1)
 
 
@@ -122,7 +153,7 @@ def status(config: str | None, out: str | None, as_json: bool, **connection: Any
     alone = bool(connection["kubeconfig"] or connection["context"] or connection["in_cluster"])
     store = None if alone and not (config or out) else (config_path(config), out)
     with there.open() as kube:
-        found = look(kube, there.name, present(), store=store)
+        found = look(kube, there.name, present(), store=store, params=there.rungs)
     click.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
 
 

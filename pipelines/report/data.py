@@ -97,7 +97,18 @@ class ReportData:
         which was not trained anew since; without it all are.
     plan : rows
         Mappings with ``workload, ts_from, ts_to, floor_from, floor_to, mode, reason``; ``mode`` is
-        ``act`` or ``shadow``.
+        ``act``, ``recommend`` or ``shadow``.
+    shortfalls : rows
+        What the plan says cannot be held: mappings with ``what, at, wanted, held, reason``.
+    room : rows
+        What is held of nodes: mappings with ``what, where, size, ts_from, ts_to, mode, reason``.
+    left_alone : rows ``workload, reason``
+        Whose floors the plan does not move.
+    plan_problem
+        Why there is a plan that cannot be shown; else empty.
+    advice : frame
+        The table of that name.
+    ledger : rows of the table of that name, each action as it stands
     deploys, restarts : frames ``workload, ts``
     summary : (label, value, hint)
         Figures of the run, worded by whoever measured them.
@@ -116,6 +127,12 @@ class ReportData:
     verdicts: pd.DataFrame = field(default_factory=pd.DataFrame)
     skips: pd.DataFrame = field(default_factory=pd.DataFrame)
     plan: Sequence[Mapping[str, Any]] = ()
+    shortfalls: Sequence[Mapping[str, Any]] = ()
+    room: Sequence[Mapping[str, Any]] = ()
+    left_alone: Sequence[Mapping[str, Any]] = ()
+    plan_problem: str = ""
+    advice: pd.DataFrame = field(default_factory=pd.DataFrame)
+    ledger: Sequence[Mapping[str, Any]] = ()
     deploys: pd.DataFrame = field(default_factory=pd.DataFrame)
     restarts: pd.DataFrame = field(default_factory=pd.DataFrame)
     summary: Sequence[tuple[str, str, str]] = ()

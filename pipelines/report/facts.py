@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pipelines.report.index import Index
-from pipelines.report.text import decimal, duration, metric_title, stamp
+from pipelines.report.text import decimal, metric_title, stamp
 
 __all__ = ["facts"]
 
@@ -30,6 +29,8 @@ def facts(index: Index, shown: dict[str, Any]) -> Facts:
         said[row["workload"]].append(
             (f"Model for {row['metric']}", _model(row, shown["models"]["naive"]))
         )
+    for row in shown["prescaling"]["rows"]:
+        said[row["workload"]] += _prescaling(row)
     _from_forecasts(index, said)
     for workload, hot in index.anomalies.items():
         said[workload].append(("Anomalies in the window", decimal(float(len(hot)), 6)))
@@ -52,6 +53,17 @@ def _model(row: dict[str, Any], naive: str) -> str:
     return "; ".join(parts)
 
 
+def _prescaling(row: dict[str, Any]) -> list[tuple[str, str]]:
+    """Whether floors are worth it, and how long before a peak they have to stand."""
+    told: list[tuple[str, str]] = []
+    if row["verdict"]:
+        told.append(("Pre-scaling", f"{row['verdict']}: {row['reason']}"))
+    if row["lead"] != "–":
+        source = f", {row['source']}" if row["source"] else ""
+        told.append(("Lead time", f"{row['lead']}{source}"))
+    return told
+
+
 def _from_forecasts(index: Index, said: Facts) -> None:
     for workload, by_metric in index.forecasts.items():
         issued = stamp(
@@ -61,7 +73,3 @@ def _from_forecasts(index: Index, said: Facts) -> None:
         said[workload].append(
             (f"Forecast of {what}", f"issued {issued['text']} UTC" if issued else "–")
         )
-    for workload, runs in index.capacity.items():
-        lead_s = runs[-1].columns["lead_time_s"]
-        if np.isfinite(lead_s).any():
-            said[workload].append(("Lead time", duration(float(np.nanmedian(lead_s)))))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from itertools import groupby
 from typing import Any
 
@@ -13,6 +14,7 @@ import pandas as pd
 
 from features.changes import DEPLOY, RESTART, change_events
 from features.frames import (
+    ADVICE,
     BACKTEST,
     CAPACITY,
     FORECASTS,
@@ -23,12 +25,13 @@ from features.frames import (
     Contract,
 )
 from features.panel import Panel
-from models.plan import Plan
+from models.actions import Hold, Placeholder, Plan
 from pipelines.errors import StoreError
 from pipelines.evaluate import evaluation_file
 from pipelines.explaining import told_verdicts
+from pipelines.ledger import Ledger
 from pipelines.outcome import Outcome
-from pipelines.prescale import plan_folder
+from pipelines.plans import newest_plan
 from pipelines.report import render_report
 from pipelines.report.data import ReportData
 from pipelines.run import Run, RunRef
@@ -61,6 +64,9 @@ _FIGURES = {
         "count",
     ),
 }
+
+
+_DAY = pd.Timedelta(1, "D")
 
 
 def write_report(
@@ -116,7 +122,9 @@ def report_data(run: Run, extra: list[tuple[str, str, str]]) -> ReportData:
         backtest=_backtest(run, history.keys["workload"]),
         verdicts=told_verdicts(run),
         skips=_newest(run, SKIPS),
-        plan=_plan_rows(run),
+        **_planned(run),
+        advice=_newest(run, ADVICE),
+        ledger=_ledger(run),
         deploys=events.loc[events["event"] == DEPLOY, ["workload", "ts"]],
         restarts=events.loc[events["event"] == RESTART, ["workload", "ts"]],
         summary=[*extra, *_summary(run)],
@@ -157,9 +165,41 @@ def _backtest(run: Run, measured: Iterable[str]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True) if tables else _newest(run, BACKTEST)
 
 
-def _plan_rows(run: Run) -> list[dict[str, Any]]:
-    text = run.store.get_file(f"{plan_folder(run)}/plan.json")
-    return [] if text is None else Plan.from_dict(json.loads(text)).rows()
+def _planned(run: Run) -> dict[str, Any]:
+    """What the plan that counts now says, for the report's fields."""
+    try:
+        plan = newest_plan(run)
+    except StoreError as error:
+        return {"plan_problem": str(error)}
+    if plan is None:
+        return {}
+    return {
+        "plan": plan.rows(),
+        "shortfalls": [asdict(s) for s in plan.shortfalls],
+        "left_alone": [asdict(n) for n in plan.notes],
+        "room": [_room(plan, a) for a in (*plan.placeholders, *plan.holds)],
+    }
+
+
+def _room(plan: Plan, action: Placeholder | Hold) -> dict[str, Any]:
+    size = "no consolidation"
+    if isinstance(action, Placeholder):
+        gib = action.memory_bytes / 2**30
+        size = f"{action.count} × {action.cpu_cores:.3g} cores, {gib:.3g} GiB"
+    return {
+        "what": "room" if isinstance(action, Placeholder) else "nodes held",
+        "where": "/".join(filter(None, (action.cluster, action.nodepool))),
+        "size": size,
+        "ts_from": action.starts_at,
+        "ts_to": action.ends_at,
+        "mode": plan.mode_of(action),
+        "reason": action.reason,
+    }
+
+
+def _ledger(run: Run) -> list[dict[str, Any]]:
+    """What was done to clusters in the last day, each action as it stands."""
+    return [asdict(e) for e in Ledger(run).entries(run.as_of - _DAY)]
 
 
 def _summary(run: Run) -> list[tuple[str, str, str]]:

@@ -161,8 +161,34 @@ def _handed_over(runs: list[Run]) -> list[Run]:
             until = min(steps, -(-(begins - run.start_ms) // run.step_ms))
             from_ = max(-(-(ends - run.start_ms) // run.step_ms), until)
         out += [_cut(run, lo, hi) for lo, hi in ((from_, steps), (0, until)) if lo < hi]
-        begins, ends = run.start_ms, max(ends, run.start_ms + steps * run.step_ms)
-    return out[::-1]
+        begins, ends = run.start_ms, max(ends, _end_ms(run))
+    return _joined(out[::-1])
+
+
+def _joined(runs: list[Run]) -> list[Run]:
+    """Runs that follow each other without a gap as one, the newest last: issued every step, each
+    alone would be a point and no line."""
+    groups: list[list[Run]] = []
+    for run in sorted(runs, key=lambda r: r.start_ms):
+        last = groups[-1][-1] if groups else None
+        if last is not None and run.step_ms == last.step_ms and run.start_ms == _end_ms(last):
+            groups[-1].append(run)
+        else:
+            groups.append([run])
+    whole = [
+        Run(
+            max(r.issued_ms for r in group),
+            group[0].start_ms,
+            group[0].step_ms,
+            {c: np.concatenate([r.columns[c] for r in group]) for c in group[0].columns},
+        )
+        for group in groups
+    ]
+    return sorted(whole, key=lambda r: r.issued_ms)
+
+
+def _end_ms(run: Run) -> int:
+    return run.start_ms + len(next(iter(run.columns.values()))) * run.step_ms
 
 
 def _cut(run: Run, lo: int, hi: int) -> Run:

@@ -14,6 +14,7 @@ from pipelines.report.data import Row, number, text, utc, workload_parts
 from pipelines.report.index import Index
 from pipelines.report.lines import sparkline
 from pipelines.report.models import found_models
+from pipelines.report.prescaling import found_prescaling
 from pipelines.report.text import decimal, metric_title, named, quantity, shorten, stamp, until
 from pipelines.report.trouble import found_incidents, found_leaks, told_noise
 
@@ -52,6 +53,7 @@ def view(index: Index) -> dict[str, Any]:
         "scored": len(data.scores) > 0 or len(data.leaks) > 0,
         "planned": len(data.capacity) > 0,
         "rises": rises,
+        "prescaling": found_prescaling(index, numbers),
         "summary": list(data.summary),
         "leaks": leaks,
         "incidents": incidents,

@@ -31,7 +31,7 @@ from pipelines.rungs.room import ROOM_SLOTS, release_held_room
 from pipelines.rungs.static_pool import POOL_MARK
 from pipelines.rungs.written import Written, failed
 
-__all__ = ["Held", "held", "release_everything", "release_room"]
+__all__ = ["ROOM_NAMESPACE", "Held", "held", "release_everything", "release_room"]
 
 What = Literal["floor", "room", "hold"]
 ROOM_NAMESPACE: Final = "foretide"

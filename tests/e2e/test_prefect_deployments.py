@@ -35,23 +35,35 @@ EVERY = {
     "ingest": "15min",
     "score": "15min",
     "forecast": "1h",
-    "prescale": "1h",
+    "forecast-next": "15min 30min",  # not when forecast is due
+    "prescale": "15min",
     "apply": "5min",
     "train": "7D",
     "evaluate": "1D",
     "retrain": "1D",
 }
-FLOWS = {"retrain": "train"}  # where the flow is called otherwise than the deployment
+FLOWS = {
+    "retrain": "train",
+    "forecast-next": "forecast",
+}  # where the flow is called otherwise than the deployment
 # What is run, in order; what stands in one line runs at the same time.
 STAGES = (
     {"ingest": "2026-05-25T00:00Z"},
     {"train": "2026-05-18T00:00Z"},
-    {"forecast": "2026-05-18T00:00Z", "score": "2026-05-19T00:00Z"},
+    {
+        "forecast": "2026-05-18T00:00Z",
+        "forecast-next": "2026-05-18T00:15Z",
+        "score": "2026-05-19T00:00Z",
+    },
     {"prescale": "2026-05-18T00:00Z", "evaluate": "2026-05-25T00:00Z"},
     {"retrain": "2026-05-25T00:00Z", "apply": "2026-05-18T00:05Z"},
 )
 # Where the command is called otherwise than the deployment.
-COMMANDS = {"prescale": ["plan"], "retrain": ["train", "--drifted"]}
+COMMANDS = {
+    "forecast-next": ["forecast", "--horizon", "6h"],
+    "prescale": ["plan"],
+    "retrain": ["train", "--drifted"],
+}
 # The command line, several times in one process: importing it takes longer than most verbs.
 COMMAND_LINES = """
 import json, sys
@@ -268,15 +280,21 @@ def test_every_verb_is_scheduled_as_promised(server: Server) -> None:
     times = {str(name): part["at"] for name, part in server.scheduled().groupby("deployment")}
     assert set(times) == set(EVERY)
     gaps = {name: set(at.diff().dropna()) for name, at in times.items()}
-    assert gaps == {name: {pd.Timedelta(every)} for name, every in EVERY.items()}
+    wanted = {name: {pd.Timedelta(gap) for gap in every.split()} for name, every in EVERY.items()}
+    assert gaps == wanted
     assert times["train"].iloc[0].day_name() == "Sunday"
 
 
 def test_a_step_is_due_after_the_one_whose_tables_it_reads(server: Server) -> None:
     planned = server.scheduled()
-    minute = {str(name): part["at"].iloc[0].minute for name, part in planned.groupby("deployment")}
-    assert minute["ingest"] % 15 < minute["score"] % 15
-    assert minute["score"] % 15 < minute["forecast"] < minute["prescale"]
+    minutes = {str(name): {at.minute for at in part["at"]} for name, part in
+               planned.groupby("deployment")}  # fmt: skip
+    assert not minutes["forecast"] & minutes["forecast-next"]
+    forecasts = minutes["forecast"] | minutes["forecast-next"]
+    assert len(forecasts) == 4
+    assert {m - 1 for m in forecasts} == minutes["ingest"]
+    assert {m + 1 for m in forecasts} == minutes["prescale"]
+    assert {m + 2 for m in forecasts} < minutes["apply"]
     first = planned.groupby("deployment")["at"].min().dt.strftime("%H:%M")
     assert first["evaluate"] < first["retrain"]
 

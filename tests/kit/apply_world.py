@@ -18,7 +18,7 @@ from models.actions import Floor, Plan
 from models.modes import Mode
 from pipelines.adapters.kube import DEPLOYMENT, HPA, SCALED_OBJECT, STATEFUL_SET, Kube
 from pipelines.adapters.store import Store
-from pipelines.apply import apply
+from pipelines.apply import one_round
 from pipelines.ledger import Entry
 from pipelines.release import Released, release
 from pipelines.round import Round, done_by
@@ -186,9 +186,8 @@ class World:
         return RunRef.resolve(self.config(), None, None, at.isoformat(), at).open()
 
     def apply(self, minutes: float = 0, **parameters: Any) -> dict[str, Any]:
-        """The flow, so long after the floors begin."""
-        at = NOW + pd.Timedelta(minutes, "min")
-        return apply.fn(config=self.config(), as_of=at.isoformat(), **parameters)
+        """A round, so long after the floors begin."""
+        return one_round(self.run(NOW + pd.Timedelta(minutes, "min")), **parameters)
 
     def apply_with(self, kube: Kube, minutes: float = 0) -> list[Entry]:
         """The same on a client of the test's own."""

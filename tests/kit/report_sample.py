@@ -37,6 +37,11 @@ def sample(
         verdicts=_verdicts(workloads),
         skips=_skips(),
         plan=_plan(workloads),
+        shortfalls=_shortfalls(),
+        room=_room(),
+        left_alone=({"workload": SLOW, "reason": "its own floor is enough"},),
+        advice=_advice(workloads),
+        ledger=_ledger(),
         deploys=pd.DataFrame(
             {
                 "workload": [LEAKY, SLOW],
@@ -330,4 +335,65 @@ def _plan(workloads: tuple[str, ...]) -> list[dict[str, Any]]:
             "reason": f"q90 of requests reaches {600 + 160 * i}/s at {9 + i % 3}:00",
         }
         for i, w in enumerate(workloads)
+    ]
+
+
+def _shortfalls() -> list[dict[str, Any]]:
+    at = AS_OF + pd.Timedelta(hours=9)
+    why = "NodePool general: limit of 64 cores"
+    return [
+        {"what": LEAKY, "at": at, "wanted": 12.0, "held": 9.0, "reason": why},
+        {"what": "prod/general", "at": at, "wanted": 80.0, "held": 64.0, "reason": why},
+    ]
+
+
+def _room() -> list[dict[str, Any]]:
+    window = {"ts_from": AS_OF + pd.Timedelta(hours=6), "ts_to": AS_OF + pd.Timedelta(hours=12)}
+    rows = [
+        {"what": "room", "size": "4 × 0.5 cores, 1 GiB", "mode": "act", "reason": "the peak at 9"},
+        {"what": "nodes held", "size": "no consolidation", "mode": "shadow", "reason": "until 12"},
+    ]
+    return [row | window | {"where": "prod/general"} for row in rows]
+
+
+def _advice(workloads: tuple[str, ...]) -> pd.DataFrame:
+    """Worth it, not worth it, not known; nobody judged the others."""
+    week = {"evaluated_at": AS_OF, "started_at": AS_OF - pd.Timedelta(days=28), "run_id": "r"}
+    rows = [
+        {"verdict": "enable", "weeks": 4, "short_pod_min_reactive": 312.0,
+         "short_pod_min_foretide": 4.0, "extra_replica_hours": 60.0,
+         "extra_cost_usd_per_week": 2.4, "replica_hours_ratio": 1.06,
+         "reason": "312 → 4 pod-minutes short a week, +6% pod-hours, better in 4 of 4 weeks"},
+        {"verdict": "do not enable", "weeks": 4, "short_pod_min_reactive": 20.0,
+         "short_pod_min_foretide": 10.0, "extra_replica_hours": 9.0, "replica_hours_ratio": 1.01,
+         "reason": "the HPA alone is 20 pod-minutes short a week: little to gain"},
+        {"verdict": "not enough data", "weeks": 0, "reason": "0 of 3 weeks were judged"},
+    ]  # fmt: skip
+    told = zip(rows, workloads, strict=False)
+    return pd.DataFrame([row | week | {"workload": w} for row, w in told])
+
+
+def _ledger() -> list[dict[str, Any]]:
+    """A floor that stands, one that somebody else took back, and one that is over."""
+    row = {"cluster": "prod", "uid": "u", "replicas": 2, "plan_id": "4f2a", "mode": "act",
+           "stage": "", "rolled_back_by": "", "field": "hpa spec.minReplicas"}  # fmt: skip
+    told = (
+        (WORKLOADS[0], "2", "7", "done", 1, 2, "the peak at 9", ""),
+        (SLOW, "2", "5", "reverted", 2, 1, "the peak at 9", "taken back by argocd"),
+        (WORKLOADS[2], "2", "4", "done", 9, -3, "the peak of yesterday", ""),
+    )
+    return [
+        row
+        | {
+            "target": who,
+            "before": before,
+            "after": after,
+            "status": status,
+            "reason": why,
+            "detail": detail,
+            "action_id": f"a{i}",
+            "applied_at": AS_OF - pd.Timedelta(hours=ago),
+            "expires_at": AS_OF + pd.Timedelta(hours=left),
+        }
+        for i, (who, before, after, status, ago, left, why, detail) in enumerate(told)
     ]

@@ -239,3 +239,84 @@ def test_a_cover_is_never_lower_and_has_few_runs(values, n):
 def test_a_knob_without_meaning_is_refused_by_name(key, value):
     with pytest.raises(ValueError, match=f"plan: {key} must be"):
         PlanParams(**{key: value})
+
+
+def issues(far, near, *, near_at=6, **newer):
+    """An issue from ``AS_OF`` on, and a shorter one that came ``near_at`` steps later."""
+    at = AS_OF + near_at * STEP
+    later = capacity([near], issued=at, first=at).assign(**newer)
+    return pd.concat([capacity([far]), later]), at
+
+
+def demand(plan, n):
+    """What floors hold at each of the steps after ``AS_OF``."""
+    held = floor_at(plan, 1, n)[0]
+    return np.where(held > 0, held, 2).tolist()
+
+
+def test_a_short_issue_leaves_the_hours_after_it_to_the_long_one_before():
+    rows, at = issues([2] * 8 + [5] * 4 + [2] * 4 + [9] * 4, [2, 7, 7, 2])
+    plan = make_plan(rows, state(1), as_of=at, params=ACT)
+    # until the short one's last step it alone counts; that step may not be known to its end
+    assert demand(plan, 20)[6:] == [2, 7, 7, 5, 5, 5, 2, 2, 2, 2, 9, 9, 9, 9]
+
+
+def test_two_issues_of_one_length_are_as_the_newest_alone():
+    rows, at = issues([9] * 6 + [5, 5, 5, 5], [3, 3, 3, 3])
+    newest = rows[rows["issued_at"] == at]
+    both, alone = (make_plan(r, state(1), as_of=at, params=ACT) for r in (rows, newest))
+    assert both == alone
+
+
+def test_the_newest_issue_says_whether_a_workload_may_act_also_where_an_older_one_counts():
+    rows, at = issues([2] * 8 + [9] * 8, [2, 2], gate="shadow", gate_reason="drifted")
+    (floor,) = make_plan(rows, state(1), as_of=at, params=ACT).floors
+    assert (floor.gate, floor.after) == ("shadow", 9)
+    assert floor.reason.startswith("drifted")
+
+
+def test_the_newest_lead_time_counts_also_where_an_older_issue_does():
+    rows, at = issues([2] * 12 + [9] * 4, [2, 2], lead_time_s=600.0)
+    rows = rows.assign(ready_replicas=rows["replicas"])
+    (floor,) = make_plan(rows, state(1), as_of=at, params=ACT).floors
+    assert floor.starts_at == AS_OF + 12 * STEP - pd.Timedelta(600, "s")
+
+
+def test_a_shortfall_of_the_late_hours_outlives_a_short_issue():
+    rows, at = issues([2] * 12 + [10] * 4, [2, 2])
+    far = rows["issued_at"] < at
+    rows.loc[far, "gate_reason"] = "carries it; asks for 60 replicas, maxReplicas is 10"
+    (short,) = make_plan(rows, state(1), as_of=at, params=ACT).shortfalls
+    assert (short.wanted, short.held) == (60, 10)
+    over = rows.assign(replicas=np.where(far, rows["replicas"], 2))
+    over = over[~far | (over["replicas"] < 10)]
+    assert not make_plan(over, state(1), as_of=at, params=ACT).shortfalls
+
+
+@law
+@given(
+    far=arrays(np.int64, (1, 20), elements=st.integers(1, 10)),
+    near=arrays(np.int64, st.integers(2, 16), elements=st.integers(1, 10)),
+    at=st.integers(1, 18),
+    shift_s=st.sampled_from([0, 0, 60, 150]),
+    times=st.sampled_from([1, 1, 2]),
+)
+def test_at_the_joint_of_two_issues_there_is_no_hole_and_no_double(far, near, at, shift_s, times):
+    """Against a look at every second minute, one issue after the other."""
+    step, begin = times * STEP, AS_OF + at * STEP + pd.Timedelta(shift_s, "s")
+    later = capacity([near], issued=begin, first=begin)
+    later = later.assign(ts=begin + step * np.arange(len(near)))
+    rows = pd.concat([capacity(far), later])
+    params = PlanParams(windows_max=99, mode="act")
+    plan = make_plan(rows, state(1), as_of=begin, params=params)
+    ends = begin + len(near) * step
+    alone = ends if ends >= AS_OF + 20 * STEP else ends - step
+    for moment in pd.date_range(begin, AS_OF + 20 * STEP, freq="2min", inclusive="left"):
+        old = int(far[0, int((moment - AS_OF) / STEP)])
+        new = int(near[int((moment - begin) / step)]) if moment < ends else 0
+        need = max(new if moment < alone else max(old, new), 2)
+        held = [f.after for f in plan.floors if f.starts_at <= moment < f.ends_at]
+        assert len(held) <= 1
+        assert (held or [2])[0] >= need
+        if shift_s == 0:
+            assert (held or [2])[0] == need

@@ -264,3 +264,51 @@ def test_without_nodes_first_there_is_no_room():
                      params=replace(NODES, nodes_first=False))  # fmt: skip
     assert (plan.placeholders, room_now(plan, AS_OF, {})) == ((), [])
     assert plan.room_lead_s == 0
+
+
+def crowd(n, seed=3):
+    """Many workloads of one NodePool, each with a lead time and a morning of its own."""
+    rng = np.random.default_rng(seed)
+    ready = np.maximum(np.cumsum(rng.integers(-3, 4, (n, 96)), axis=1), 1)
+    names = [f"prod/shop/Deployment/w{i}" for i in range(n)]
+    rows = pd.DataFrame(
+        {
+            "workload": np.repeat(names, 96),
+            "issued_at": AS_OF,
+            "ts": np.tile(pd.date_range(AS_OF, periods=96, freq="15min").as_unit("ms"), n),
+            "replicas": 1,
+            "ready_replicas": ready.ravel(),
+            "reactive_replicas": 1,
+            "lead_time_s": np.repeat(rng.integers(30, 600, n).astype(float), 96),
+            "gate": "act",
+            "gate_reason": "carries it",
+            "valid_until": AS_OF + pd.Timedelta(26, "h"),
+        }
+    )
+    now = pd.DataFrame({"workload": names, "hpa_min": 2.0, "hpa_max": 40.0,
+                        "request_cores": 0.5, "request_bytes": 2.0**29})  # fmt: skip
+    return rows, now
+
+
+def test_the_windows_of_room_do_not_grow_with_the_workloads_and_never_hold_too_little():
+    rows, now = crowd(300)
+    plan = make_plan(rows, now, as_of=AS_OF, params=NODES)
+    assert 100 < len(plan.placeholders) <= 288
+    name = np.array([int(f.workload.rsplit("w", 1)[1]) for f in plan.floors])
+    begin, end = (pd.DatetimeIndex([getattr(f, k) for f in plan.floors])
+                  for k in ("starts_at", "ends_at"))  # fmt: skip
+    after = np.array([f.after for f in plan.floors])
+    assert len({*begin, *end}) > 500  # moments at which the room that is needed changes
+    over, most = 0, 0
+    for moment in pd.date_range(AS_OF, plan.expires_at, freq="97s", inclusive="left"):
+        soon, held = np.full(300, 2), np.full(300, 2)
+        for into, until in ((soon, moment + pd.Timedelta(LEAD_S, "s")), (held, moment)):
+            there = (begin <= until) & (end > moment)
+            np.maximum.at(into, name[there], after[there])
+        need = int((soon - held).sum())
+        here = sum(p.count for p in placeholders_at(plan, moment))
+        assert here >= need
+        # what apply holds is less by what has landed, whatever the window says
+        assert sum(p.count for p in room_now(plan, moment, {})) == need
+        over, most = over + here - need, most + here
+    assert 0 < over < 0.5 * most

@@ -398,9 +398,12 @@ def test_on_the_command_line(world: World, capsys: pytest.CaptureFixture[str]) -
     assert _run_cli([*args, "--dry-run"]) == 0
     assert json.loads(capsys.readouterr().out)["rows"][0]["what"] == "raise"
     assert world.floor("web") == 2
-    assert _run_cli(args) == 0
-    assert world.floor("web") == 12
     assert _run_cli([*args, "--watch"]) == 2
+    now = pd.Timestamp.now("UTC").floor("s")
+    ago = now - pd.Timedelta(1, "min")
+    world.keep(a_plan(a_floor("web", 12, starts=ago), as_of=ago))
+    assert _run_cli(["apply", "--config", world.config(), "--json"]) == 0
+    assert world.floor("web") == 12
 
 
 def test_names_from_the_cluster_cannot_steer_a_terminal(world: World) -> None:

@@ -103,6 +103,8 @@ def capacity(folder: Path, file: Path, **prescale: Any) -> tuple[pd.DataFrame, d
     """The capacity table of one forecast, and its outcome; ``cluster`` may be among the keys."""
     cluster = prescale.pop("cluster", {})
     config = folder / "foretide.yaml"
+    # quantiles as costs ask for them: which pay beside an HPA is tested where it is learned
+    prescale = {"capacity": {"beside_hpa": False}, **prescale}
     told = {
         "prescale": prescale,
         "cluster": cluster,

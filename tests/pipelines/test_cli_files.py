@@ -187,7 +187,7 @@ def test_the_whole_way_on_a_file(run: Verb, tmp_path: Path) -> None:
     report = Path(run("report", *common, "--as-of", now)["outputs"]["report"])
     assert "nyc/demand/Deployment/taxi" in report.read_text(encoding="utf-8")
     plan = run("plan", *common, "--as-of", then)
-    assert (plan["done"], plan["skipped"]) == (0, {"no CPU forecast": 1})
+    assert (plan["done"], plan["skipped"]) == (0, {"no capacity forecast": 1})
 
 
 def test_without_cpu_there_is_a_report_and_an_empty_plan(tmp_path: Path) -> None:
@@ -205,5 +205,5 @@ def test_without_cpu_there_is_a_report_and_an_empty_plan(tmp_path: Path) -> None
         assert _run_cli(["run", "--config", str(config), "--as-of", clock, "--json"]) == 0
     outcomes = {o["verb"]: o for o in map(json.loads, said.getvalue().splitlines())}
     assert outcomes["plan"]["done"] == 0
-    assert outcomes["plan"]["skipped"] == {"no CPU forecast": 1}
+    assert outcomes["plan"]["skipped"] == {"no capacity forecast": 1}
     assert "no capacity was forecast" in (tmp_path / "st" / "report.html").read_text()

@@ -82,7 +82,19 @@ def test_two_workloads_never_share_a_file(one, other):
 def test_a_shadow_plan_says_so_in_every_file():
     shown = [replace(action, mode="shadow") for action in (ROOM, floor())]
     for text in list(render(plan_of(*shown, mode="shadow")).values())[1:]:
-        assert yaml.safe_load(text)["metadata"]["annotations"]["foretide.dev/gitops-mode"] == "shadow"
+        assert (
+            yaml.safe_load(text)["metadata"]["annotations"]["foretide.dev/gitops-mode"] == "shadow"
+        )
+
+
+def test_groups_that_differ_in_mode_alone_have_files_and_names_of_their_own():
+    hold = Hold("prod", "spot", AT, AT + pd.Timedelta(90, "min"), "act", "act", "peak")
+    ways = [(g, m) for g in ("act", "shadow") for m in ("act", "recommend", "shadow")]
+    actions = [replace(a, gate=g, mode=m) for a in (ROOM, hold) for g, m in ways]
+    files = render(plan_of(*actions))
+    assert len(files) == len(actions) + 1  # and the PriorityClass
+    rooms = [yaml.safe_load(t) for n, t in files.items() if "_placeholder_" in n]
+    assert len({r["metadata"]["name"] for r in rooms}) == len(ways)
 
 
 def test_placeholders_yield_to_every_pod_and_end_at_once():

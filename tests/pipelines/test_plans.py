@@ -88,6 +88,37 @@ def test_a_plan_that_was_touched_is_no_plan_and_hides_no_older_one(tmp_path):
     assert read_plan(run, "plans/none/plan.json") is None
 
 
+def issue(run, names, hours, replicas, minutes_ago):
+    at = AS_OF - pd.Timedelta(minutes_ago, "min")
+    steps = pd.date_range(at.floor("15min"), periods=4 * hours, freq="15min").as_unit("ms")
+    table = capacity(at).iloc[:1].drop(columns=["workload", "ts"])
+    rows = pd.MultiIndex.from_product([names, steps], names=["workload", "ts"]).to_frame(
+        index=False
+    )
+    rows = rows.merge(table, how="cross").assign(ready_replicas=replicas, replicas=replicas)
+    run.store.write(CAPACITY, rows, f"{at:%Y%m%dT%H%M%SZ}")
+
+
+def test_a_plan_joins_forecasts_of_the_next_hours_to_those_of_the_week(tmp_path):
+    run = run_at(tmp_path)
+    run.store.write_samples(samples())
+    issue(run, NAMES, 168, 9, 200)  # nothing of it is needed
+    issue(run, NAMES, 168, 5, 60)
+    issue(run, NAMES[:2], 6, 3, 15)
+    issue(run, NAMES[:1], 6, 4, 1)
+    told = write_plan.fn(RunRef(None, (), str(tmp_path), AS_OF.isoformat()))
+    plan = read_plan(run, plan_file(run))
+    found = {
+        name: [
+            f.after for f in sorted(plan.floors, key=lambda f: f.starts_at) if f.workload == name
+        ]
+        for name in NAMES
+    }
+    assert found == {NAMES[0]: [4, 5], NAMES[1]: [3, 5], NAMES[2]: [5]}
+    assert {f.ends_at for f in plan.floors if f.after == 5} == {AS_OF + pd.Timedelta(24, "h")}
+    assert "holds of nodes are shown only: prescale.rungs.hold_nodes is false" in told["notes"]
+
+
 @pytest.fixture
 def filled(tmp_path):
     run = run_at(tmp_path)

@@ -101,7 +101,18 @@ def test_newer_forecast_takes_over_where_it_begins():
     early = later.assign(issued_at=AS_OF - day, ts=later["ts"] - day)
     both = dataclasses.replace(data, forecasts=pd.concat([later, early]))
     lines = traces(chart_of(render_report(both), WORKLOADS[0]), "Requests", "median")
-    assert [len(values(line)) for line in lines] == [24, 168]
+    assert [len(values(line)) for line in lines] == [24 + 168], "one line: it has no gap"
+
+
+def test_a_forecast_of_the_next_hours_does_not_hide_the_days_after_them():
+    data = sample()
+    newest = data.forecasts[data.forecasts["issued_at"] == AS_OF]
+    hour = pd.Timedelta(hours=1)
+    old = newest.assign(issued_at=AS_OF - hour, ts=newest["ts"] - hour, q50=7.0)
+    near = newest[newest["ts"] < AS_OF + 6 * hour].assign(q50=9.0)
+    both = dataclasses.replace(data, forecasts=pd.concat([near, old]))
+    (line,) = traces(chart_of(render_report(both), WORKLOADS[0]), "Requests", "median")
+    assert values(line) == [7.0] + [9.0] * 6 + [7.0] * 161
 
 
 def test_chart_rows_share_one_axis_and_hold_what_was_asked_for(page: str):
