@@ -1,7 +1,8 @@
 """What a person has approved: floors of a plan, kept until that plan expires.
 
-Plans are made anew every hour, and a window may begin hours after somebody looked at it. So an
-approval is remembered in the store, and holds for later plans as long as they ask for no more.
+Plans are made anew four times an hour, and a window may begin hours after somebody looked at it.
+So an approval is remembered in the store, and holds for later plans as long as they ask for no
+more.
 """
 
 from __future__ import annotations

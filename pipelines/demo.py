@@ -65,7 +65,7 @@ def run_demo(out: str, console: Console, *, seed: int) -> dict[str, Any]:
         findings = find(RunRef(config, (), out, end.isoformat()), truth, middle)
         figures = results["evaluate"]["figures"]
         report = step("report", lambda: _report(config, out, end, findings))
-    _print(console, findings, figures, results["plan"])
+    _print(console, findings, results["replay"]["figures"], results["plan"])
     path = report["outputs"]["report"]
     seconds = time.monotonic() - began
     console.print(f"\nThe report: [bold]{path}[/]   ({seconds:.0f} s)")
@@ -118,6 +118,7 @@ def _run_verbs(
     from pipelines.forecast import forecast
     from pipelines.ingest import ingest
     from pipelines.prescale import prescale
+    from pipelines.replaying import replay
     from pipelines.score import score
     from pipelines.train import train
 
@@ -129,6 +130,7 @@ def _run_verbs(
         "forecast_week": step("forecast the fifth", lambda: forecast.fn(**common, as_of=then)),
         "score": step("score it as it came", lambda: score.fn(**common, as_of=now, start=then)),
         "evaluate": step("evaluate the forecast", lambda: evaluate.fn(**common, as_of=now)),
+        "replay": step("replay it as scheduled", lambda: replay.fn(**common, as_of=now)),
         "train": step("train on five weeks", lambda: train.fn(**common, as_of=now)),
         "forecast": step("forecast the coming week", lambda: forecast.fn(**common, as_of=now)),
         "plan": step("plan the coming Monday", lambda: prescale.fn(**common, as_of=now)),
@@ -237,7 +239,7 @@ def _print(
             )
         ]
         console.print(
-            f"Pre-scaling that week, against the HPA alone: {', '.join(saved)}, "
+            f"Pre-scaling that week as scheduled, against the HPA alone: {', '.join(saved)}, "
             f"at {figures['foretide_replica_hours_vs_reactive']:.2f}× the replica-hours"
         )
     raised, floors = plan["done"], plan["figures"]["floors"]

@@ -62,8 +62,8 @@ def savings(table: pd.DataFrame) -> dict[str, float]:
 
 
 def floors_on_parts(floors: Panel, load: Panel, n_steps: int) -> Floats:
-    """Floors for each of the k parts of the demand's last steps, (n, k · n_steps), so fine that none
-    is cut; NaN where none stands."""
+    """Floors for each of the k parts of the demand's last ``n_steps`` steps, (n, k · n_steps), so
+    fine that none is cut; NaN where none stands."""
     ms = pd.Timedelta(1, "ms")
     own, step = round(floors.step / ms), round(load.step / ms)
     part = max(gcd(own, step), min(round(_PART_S * 1000), step))

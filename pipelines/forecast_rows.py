@@ -50,9 +50,10 @@ def forecast_rows(
     near, n_rows = _near(run, panel, champions, start, n_steps), len(champions.chosen)
     own, paid = [], []
     for q in capacity_levels:
-        level = np.full(n_rows, q)
-        level = level if q == 0.5 else paying_levels(champions, level, run.settings)
-        path = near(at_level(knots, level), level)
+        # further ahead the costs' own quantile stands, until the hour is near and is corrected
+        nominal = np.full(n_rows, q)
+        level = nominal if q == 0.5 else paying_levels(champions, nominal, run.settings)
+        path = near(at_level(knots, nominal), level)
         own.append(np.clip(path, least[:, None], most[:, None])[asked])
         paid.append(level[asked])
     grid = Grid(champions, start, np.stack(own), tuple(capacity_levels), asked, np.stack(paid))

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import pandas as pd
+import pyarrow.compute as pc
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
@@ -114,11 +115,11 @@ def _valid_capacity(run: Run) -> pd.DataFrame:
     found: list[pd.DataFrame] = []
     reached = pd.Series(dtype="datetime64[ms, UTC]")
     for part in reversed(parts):  # the newest first
-        table: pd.DataFrame = run.store.read(CAPACITY, part=part).to_pandas()
-        table = table[(table["valid_until"] > run.as_of) & (table["issued_at"] <= run.as_of)]
+        there = (pc.field("valid_until") > run.as_of) & (pc.field("issued_at") <= run.as_of)
+        rows = run.store.read(CAPACITY, part=part).filter(there & (pc.field("ts") < enough))
+        table: pd.DataFrame = rows.to_pandas()
         table = table.assign(workload=table["workload"].astype("str"))
         last = table.groupby("workload")["ts"].max()
-        last = last.where(last < enough, enough)
         further = last[~(last <= reached.reindex(last.index))]
         if further.empty:
             continue

@@ -1,7 +1,7 @@
-"""replay: pre-scaling over the last week of history, beside a reactive HPA, one-line rules, EC2's
-way and an oracle.
+"""replay: pre-scaling over the last weeks of history, beside a reactive HPA, one-line rules, EC2's
+way and an oracle; of several weeks, for whom it is worth it.
 
-Champions are learned on what is before the week, and forecast anew every hour from what was
+Champions are learned on what is before a week, and forecast anew every hour from what was
 measured by then, as the schedule does: a floor never knows what comes after its issue. Where the
 samples know pods and HPAs, those are replayed; else every load is given the pods of
 ``prescale.replay_case``. Manifests of HPAs, where given, say how each of them moves.
@@ -23,17 +23,19 @@ from features.panel import Panel
 from models.hpa_spec import HpaSpec
 from models.replay import compare, totals
 from pipelines.clock import now
-from pipelines.errors import HistoryError
+from pipelines.errors import ConfigError, HistoryError
 from pipelines.floors_held import replay_rows, savings
 from pipelines.outcome import Outcome, merge_reasons, reasons
 from pipelines.replay_hpas import ReplayHpas, read_hpas
 from pipelines.replay_weeks import RULES_SPAN, prepared_week
 from pipelines.run import Run, RunRef
 from pipelines.settings import Settings
+from pipelines.shadow import advice_of_loads, told_advice
 from pipelines.tasks import publish, run_shards, threads
 
 __all__ = ["WeekReplay", "replay", "replay_week"]
 
+_STAMPS = ("evaluated_at", "started_at")
 _HPA = {"cpu_usage_cores", "cpu_request_cores", "replicas", "hpa_max_replicas"}
 
 
@@ -44,8 +46,8 @@ class WeekReplay:
     Attributes
     ----------
     table : frame
-        ``models.replay.compare``'s rows, and ``metric``, whose load was replayed. Core-hours: an
-        assumed pod can burn one core.
+        ``models.replay.compare``'s rows, ``metric``, whose load was replayed, and ``measured_h``.
+        Core-hours: an assumed pod can burn one core.
     skipped : frame ``workload, metric, reason``
     notes : what a person should know of given HPAs, a line each
     """
@@ -62,6 +64,7 @@ class _Ask:
     run: RunRef
     measured: bool
     hpas: ReplayHpas = field(default_factory=ReplayHpas)
+    weeks: int = 1
 
 
 @flow(name="replay", task_runner=threads())
@@ -71,9 +74,10 @@ def replay(
     out: str | None = None,
     as_of: str | None = None,
     hpa: str | None = None,
+    weeks: int = 1,
 ) -> dict[str, Any]:
-    """Replay the week (``evaluate.window_days``) before ``as_of``. Nothing is written: the store's
-    replays are of floors that were issued.
+    """Replay the ``weeks`` (of ``evaluate.window_days``) before ``as_of``, each by models that were
+    learned at its start. Nothing is written: the store's replays are of floors that were issued.
 
     ``hpa`` is a file of HPA manifests (or ScaledObjects), by default ``prescale.hpa_file``: a
     single one is taken for every load, several for those that they scale.
@@ -81,16 +85,18 @@ def replay(
     Raises
     ------
     ConfigError
-        The manifests cannot be read, or none is of a replayed workload.
+        The manifests cannot be read, or none is of a replayed workload; ``weeks`` is below 1.
     HistoryError
         Nothing could be replayed.
     """
+    if weeks < 1:
+        raise ConfigError(f"--weeks must be 1 or more, got {weeks}")
     ref = RunRef.resolve(config, inputs, out, as_of, now())
     run = ref.open()
-    measured, hpas = _knows_pods(run), read_hpas(run.settings, hpa)
+    measured, hpas = _knows_pods(run, weeks), read_hpas(run.settings, hpa)
     shards = run_shards(
         replay_shard,
-        [_Ask(r, measured, hpas) for r in run.shards(_begin(run))],
+        [_Ask(r, measured, hpas, weeks) for r in run.shards(_begin(run, weeks))],
         workers=run.settings.shards.workers,
         max_failed_share=run.settings.shards.max_failed_share,
     )
@@ -103,6 +109,8 @@ def replay(
         )
     done = table[["workload", "metric"]].drop_duplicates()
     hpas.check(done["workload"])
+    advice = advice_of_loads(run.settings, table) if weeks > 1 else pd.DataFrame()
+    worth, said = told_advice(advice)
     outcome = Outcome(
         verb="replay",
         run_id=run.run_id,
@@ -111,13 +119,14 @@ def replay(
         done=len(done),
         skipped=skipped,
         failed=shards.failed,
-        figures=savings(table) | {"replayed_workloads": float(len(done))},
+        figures=savings(table) | {"replayed_workloads": float(len(done))} | worth,
         notes=(
-            *_notes(run, measured),
+            *_notes(run, measured, weeks),
             *hpas.notes(done["workload"]),
             *sorted({note for shard in shards.results for note in shard.notes}),
+            *said,
         ),
-        rows=tuple(_rows(table)),
+        rows=tuple(_rows(table, advice)),
     )
     return publish(outcome.to_dict())
 
@@ -126,11 +135,29 @@ def replay(
 def replay_shard(ask: _Ask) -> WeekReplay:
     """Replay one shard."""
     run = ask.run.open()
-    panel = run.panel(_begin(run), run.as_of)
+    panel = run.panel(_begin(run, ask.weeks), run.as_of)
     hpas = ask.hpas.of(panel.keys["workload"].unique())
-    return replay_week(
-        panel, _start(run), run.catalog, run.settings, measured=ask.measured, hpas=hpas
-    )
+    tables, skipped, notes = list[pd.DataFrame](), list[pd.DataFrame](), set[str]()
+    for begin, end in _spans(run, ask.weeks):
+        known = panel.window(end=end)
+        week = replay_week(
+            known, begin, run.catalog, run.settings, measured=ask.measured, hpas=hpas
+        )
+        tables.append(week.table.assign(evaluated_at=end, started_at=begin))
+        skipped.append(week.skipped)
+        notes |= {*week.notes}
+    table = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
+    return WeekReplay(table, _never(skipped, table), tuple(sorted(notes)))
+
+
+def _never(skipped: list[pd.DataFrame], table: pd.DataFrame) -> pd.DataFrame:
+    """What was left out of every week, with its newest reason."""
+    load = ["workload", "metric"]
+    left = pd.concat(skipped, ignore_index=True).drop_duplicates(load, keep="last")
+    if table.empty:
+        return left
+    done = pd.MultiIndex.from_frame(table[load].astype("str"))
+    return left[~pd.MultiIndex.from_frame(left[load].astype("str")).isin(done)]
 
 
 def replay_week(
@@ -152,51 +179,64 @@ def replay_week(
         return WeekReplay(pd.DataFrame(), skipped)
     step_s = ready.week.step / pd.Timedelta(1, "s")
     table = compare(ready.week.values, step_s, **ready.given(settings))
+    hours = np.isfinite(ready.week.values).sum(axis=1) * (step_s / 3600)
+    table["measured_h"] = hours[table["workload"].astype(int)]
     return WeekReplay(ready.named(table), skipped, ready.notes)
 
 
-def _start(run: Run) -> pd.Timestamp:
-    return run.as_of - pd.Timedelta(run.settings.evaluate.window_days, "D")
+def _spans(run: Run, weeks: int) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
+    """Where the weeks begin and end, the oldest first."""
+    length = pd.Timedelta(run.settings.evaluate.window_days, "D")
+    return [(run.as_of - (k + 1) * length, run.as_of - k * length) for k in reversed(range(weeks))]
 
 
-def _begin(run: Run) -> pd.Timestamp:
-    return _start(run) - max(pd.Timedelta(run.settings.history.days, "D"), RULES_SPAN)
+def _begin(run: Run, weeks: int) -> pd.Timestamp:
+    past = max(pd.Timedelta(run.settings.history.days, "D"), RULES_SPAN)
+    return _spans(run, weeks)[0][0] - past
 
 
-def _knows_pods(run: Run) -> bool:
-    """Whether the samples before the week hold CPU usage, requests and an HPA of anybody."""
-    metrics = run.samples(_begin(run), run.as_of)["metric"]
+def _knows_pods(run: Run, weeks: int) -> bool:
+    """Whether the samples before the weeks' end hold CPU usage, requests and an HPA of anybody."""
+    metrics = run.samples(_begin(run, weeks), run.as_of)["metric"]
     return set(metrics.unique()) >= _HPA
 
 
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Sums a policy (workload ``*``) first, then one row a workload and policy; None is "n/a"."""
+def _rows(table: pd.DataFrame, advice: pd.DataFrame) -> list[dict[str, Any]]:
+    """Sums a policy (workload ``*``) first, then one row a workload, week and policy, and after
+    several weeks a row a workload with the verdict; None is "n/a"."""
+    table = table.assign(**{c: table[c].map(pd.Timestamp.isoformat) for c in _STAMPS})
     every = pd.concat([totals(table).assign(workload="*", metric="*"), table], ignore_index=True)
     shares = ["metric", "unserved_cut_share", "over_target_cut_share", "replica_hours_ratio"]
     known = pd.concat([replay_rows(every), every[shares]], axis=1)
+    told = advice.assign(policy="advice") if len(advice) else advice
+    return _plain(known) + _plain(told)
+
+
+def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             str(k): None if isinstance(v, float) and not np.isfinite(v) else v
             for k, v in record.items()
         }
-        for record in known.to_dict("records")
+        for record in frame.to_dict("records")
     ]
 
 
-def _notes(run: Run, measured: bool) -> tuple[str, ...]:
+def _notes(run: Run, measured: bool, weeks: int) -> tuple[str, ...]:
     settings = run.settings
     case, hpa = settings.prescale.replay_case, settings.prescale.replay
     issue, costs = settings.prescale.issue, settings.prescale.capacity
     under = costs.under_cost / costs.over_cost
+    start = "the week's start" if weeks == 1 else f"the start of each of {weeks} weeks, first"
     told = (
         f"  floors carry the quantile that pays (a missing pod costs {under:g} × an idle one), "
         f"of forecasts issued every {issue.every_min:g} min, {issue.delay_s:g} s late, by models "
-        f"that were learned at the week's start, {_start(run):%Y-%m-%d %H:%M} UTC, from at most "
-        f"{settings.history.days:g} days"
+        f"that were learned at {start}, {_spans(run, weeks)[0][0]:%Y-%m-%d %H:%M} UTC, from at "
+        f"most {settings.history.days:g} days"
     )
     rules = f"sync {hpa.sync_s:g} s, scale-down window {hpa.stabilisation_s:g} s"
     if measured:
-        return told, f"  pods and HPAs as measured at the week's start; {rules}"
+        return told, f"  pods and HPAs as measured at a week's start; {rules}"
     return (
         told,
         f"  assumed, for the samples know no HPA: {case.busy_pods:g} pods of one core at the "

@@ -21,8 +21,9 @@ from pipelines.floors_held import floors_on_parts, replay_rows, savings
 from pipelines.hpa_specs import Opener, known_specs
 from pipelines.issued import as_issued, on_grid
 from pipelines.run import Run
+from pipelines.settings import Settings
 
-__all__ = ["Shadow", "advice_of", "replay_issued", "told_advice"]
+__all__ = ["Shadow", "advice_of", "advice_of_loads", "replay_issued", "told_advice"]
 
 _RULES = pd.Timedelta(28, "D")
 """How far back the rules look that floors are compared with."""
@@ -110,6 +111,27 @@ def advice_of(run: Run, replays: pd.DataFrame) -> pd.DataFrame:
     return told.assign(
         evaluated_at=run.as_of, started_at=told["workload"].map(begun), run_id=run.run_id
     )
+
+
+def advice_of_loads(settings: Settings, table: pd.DataFrame) -> pd.DataFrame:
+    """The verdict on loads that were replayed over several weeks, a row each: the columns of
+    ``models.advice.advise``, with ``metric``.
+
+    ``table`` has ``models.replay.compare``'s columns, and ``metric, evaluated_at, started_at,
+    measured_h``. Of assumed pods no price is known.
+    """
+    wanted = settings.prescale
+    loads = table[["workload", "metric"]].astype("str").agg("\n".join, axis=1)
+    names = sorted(loads.unique())
+    owners = [name.partition("\n")[0] for name in names]
+    level = quantiles_of(owners, wanted.rules, wanted.capacity)
+    told = advise(
+        weeks_apart(table.assign(workload=loads), wanted.advice.weeks_max),
+        wanted.advice,
+        quantiles=dict(zip(names, level, strict=True)),
+    )
+    of = told["workload"].str.partition("\n")
+    return told.assign(workload=of[0], metric=of[2])
 
 
 def told_advice(advice: pd.DataFrame) -> tuple[dict[str, float], tuple[str, ...]]:

@@ -66,12 +66,20 @@ def backtest(as_json: bool, **parameters: Any) -> None:
     help="File of HPA manifests, as `kubectl get hpa -o yaml` prints them: one is taken for every "
     "load, several for those that they scale.",
 )
+@click.option(
+    "--weeks",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many of the last weeks, each by models learned at its start; from 3 on with a "
+    "verdict on each workload.",
+)
 def replay(as_json: bool, **parameters: Any) -> None:
-    """Replay pre-scaling over the last week, beside a reactive HPA, simple rules and an oracle.
+    """Replay pre-scaling over the last weeks, beside a reactive HPA, simple rules and an oracle.
 
     \b
     foretide replay --input samples.parquet
-    foretide replay --input samples.parquet --hpa hpa.yaml
+    foretide replay --input samples.parquet --weeks 4 --hpa hpa.yaml
     """
     from pipelines.replaying import replay as flow
 

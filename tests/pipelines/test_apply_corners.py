@@ -52,6 +52,9 @@ def test_a_plan_of_yesterday_holds_until_it_expires_and_no_longer(world: World) 
     for minute in (60, 66, 72):
         told = world.apply(minute)
         assert "no plan is valid now" in "\n".join(told["notes"])
+        assert until(world, "web") <= plan.expires_at
+    assert world.floor("web") < 12, "on its way down"
+    assert not world.release(73).failed
     assert same_as_before(before, world.read("web")) == []
 
 
@@ -63,7 +66,7 @@ def test_what_nobody_wants_is_stepped_down_and_stands_no_longer_for_it(world: Wo
     world.keep(a_plan(a_floor("web", 40)))
     world.apply(0)
     held = until(world, "web")
-    world.keep(a_plan(as_of=NOW + MINUTE), forecast_at=NOW - MINUTE)
+    world.keep(a_plan(a_floor("cart", 9), as_of=NOW + MINUTE))
     for minute in (6, 12, 18):
         world.apply(minute)
         assert 2 < world.floor("web") < 40

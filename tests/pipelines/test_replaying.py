@@ -164,3 +164,16 @@ def test_measured_pods_are_replayed_as_they_are(tmp_path: Path) -> None:
     assert told["skipped"]["no HPA"] >= 1
     assert {r["metric"] for r in told["rows"]} == {"*", "cpu_usage_cores"}
     assert {r["workload"].rsplit("/", 1)[-1] for r in told["rows"]} - {"*"} <= names
+
+
+def test_several_weeks_end_in_a_verdict(samples: Path, tmp_path: Path) -> None:
+    args = ["replay", "--input", str(samples), "--out", str(tmp_path), "--weeks", "3", "--json"]
+    told = json.loads(CliRunner().invoke(cli, args, catch_exceptions=False).output)
+    weeks = {r["evaluated_at"] for r in told["rows"] if r["policy"] == "foretide"} - {None}
+    assert len(weeks) == 3
+    (advice,) = (r for r in told["rows"] if r["policy"] == "advice")
+    assert (advice["workload"], advice["metric"]) == ("default/default/Workload/web", "hits")
+    assert advice["weeks"] == 3
+    assert advice["verdict"] in ("enable", "do not enable")
+    assert sum(v for k, v in told["figures"].items() if k.startswith("advice_")) == 1
+    assert any(line.startswith("  pre-scaling: ") for line in told["notes"])
