@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from features.panel import Floats
 from models.capacity_params import CapacityParams
-from models.floor_windows import largest
-from models.hpa import ROUNDING, Ints, hpa_replicas, step_down
+from models.floor_grid import MAX_REPLICAS, FloorGrid
+from models.hpa import Ints, hpa_replicas
 from models.hpa_demand import resting_replicas
 
 __all__ = [
@@ -31,8 +31,6 @@ __all__ = [
     "capacity_frame",
 ]
 
-_MAX_REPLICAS = 2**31 - 1
-"""HPA's own type is int32."""
 _EPOCH = pd.Timestamp(0, tz="UTC")
 
 
@@ -138,7 +136,7 @@ def capacity_forecast(
             np.maximum(d, 0.0) / np.where(carries > 0, carries, np.nan)
             for d in (demand_q, demand_median)
         )
-    grid = _Grid.over(start, step, demand_q.shape[1], params)
+    grid = FloorGrid.over(start, step, demand_q.shape[1], params)
     low_, high_ = low[:, None], high[:, None]
     replicas = grid.floors(pods, lead, low_, high_, params)
     alone = resting_replicas(grid.most(median, 0.0, np.zeros(len(low))), low, high, tolerance)
@@ -197,48 +195,11 @@ def capacity_frame(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Grid:
-    """The floors' own steps over those of the demand."""
-
-    start: pd.Timestamp
-    floor_s: float
-    step_s: float
-    first_s: float
-    """Where the demand's first step begins, after the first floor."""
-    n_floors: int
-
-    @classmethod
-    def over(cls, start: pd.Timestamp, step: pd.Timedelta, m: int, params: CapacityParams) -> _Grid:
-        """Floors that cover m steps, by clock times."""
-        length = pd.Timedelta(params.floor_step_min, "min")
-        begin = start.floor(length)
-        count = -((begin - (start + m * step)) // length)
-        seconds = pd.Timedelta(1, "s")
-        return cls(begin, length / seconds, step / seconds, (start - begin) / seconds, int(count))
-
-    def most(self, pods: Floats, hold_s: float, further_s: Floats) -> Floats:
-        """Most pods in each floor's time, ``hold_s`` before and ``further_s``, (n,), after it."""
-        begin = np.arange(self.n_floors, dtype=np.float64) * self.floor_s - hold_s
-        capped = np.minimum(pods, float(_MAX_REPLICAS))
-        length = self.floor_s + hold_s + further_s
-        return largest(capped, self.first_s + self.step_s / 2, self.step_s, begin, length)
-
-    def floors(
-        self, pods: Floats, lead_s: Floats, low: Floats, high: Floats, params: CapacityParams
-    ) -> Floats:
-        """Floors that carry the pods, a lead time earlier, held, within bounds, stepped down."""
-        top = self.most(pods, params.hold_min * 60, lead_s)
-        whole = np.nan_to_num(np.ceil(top * ROUNDING), nan=0.0)
-        parts = self.floor_s / (params.step_down_min * 60)
-        return step_down(np.clip(whole, low, high), 1 - (1 - params.step_down_share) ** parts)
-
-
 def _bounds(low: Floats, high: Floats) -> tuple[Floats, Floats]:
     """The user's bounds as numbers: no minimum is 1, no maximum all that an HPA can count to."""
-    least = np.clip(np.where(np.isnan(low), 1.0, low), 0, _MAX_REPLICAS)
-    most = np.where(np.isnan(high), _MAX_REPLICAS, high)
-    return least, np.clip(most, least, _MAX_REPLICAS)
+    least = np.clip(np.where(np.isnan(low), 1.0, low), 0, MAX_REPLICAS)
+    most = np.where(np.isnan(high), MAX_REPLICAS, high)
+    return least, np.clip(most, least, MAX_REPLICAS)
 
 
 def _with(why: Sequence[str], basis: Sequence[str]) -> list[str]:
@@ -299,5 +260,5 @@ def _covered(quantile: float) -> str:
 
 def _words(numbers: Floats | Ints) -> NDArray[np.object_]:
     """Whole numbers as text, elementwise."""
-    whole = np.clip(np.nan_to_num(numbers), -_MAX_REPLICAS, _MAX_REPLICAS).astype(np.int64)
+    whole = np.clip(np.nan_to_num(numbers), -MAX_REPLICAS, MAX_REPLICAS).astype(np.int64)
     return whole.astype(str).astype(object)

@@ -24,6 +24,7 @@ from models.base import Baselines, Forecaster
 from models.calibrate import apply_quantiles
 from models.choice import BARS, FIGURES, REASONS
 from models.combination import COMBINATION
+from models.neighbours import neighbouring
 from models.seasonal_naive import CONFIDENCE
 from models.special_days import apply_special
 
@@ -46,8 +47,9 @@ class Champions:
         What each of ``combined`` weighs where the combination is champion.
     combined : models
     calibration : baselines
-        Arrays of ``models.calibrate.fit_quantiles``, ``nonnegative``, and ``special`` (n_series, 2,
-        steps_per_day or 0), the last holiday and the last other special day; meta has ``end``,
+        Arrays of ``models.calibrate.fit_quantiles``, ``nonnegative``, ``special`` (n_series, 2,
+        steps_per_day or 0), the last holiday and the last other special day, and ``sunday``
+        (n_series, steps_per_day or 0), the last usual Sunday; meta has ``end``,
         where the history ended, ``wall_end``, that on the clock of the wall, ``trained_until``,
         ``step_s``, ``calendar``.
     table : frame
@@ -239,14 +241,27 @@ class Champions:
             values = np.where(calibrated[:, None], values, own)
         floor = np.where(nonnegative, 0.0, -np.inf)[:, None]
         values = np.maximum(values, floor, out=values)
-        if not arrays["special"].shape[2]:
+        profiles = self._profiles()
+        if not profiles.shape[2]:
             return values
         for kind, special in enumerate(
             special_kinds(times, replace(self.calendar, timezone="UTC"))
         ):
-            profile = arrays["special"][:, kind]
+            profile = profiles[:, kind]
             values = apply_special(values, point, profile, times, special, self.step, nonnegative)
         return values
+
+    def _profiles(self) -> Floats:
+        """What the last special days were like, (n_series, 2, steps_per_day); the last Sunday where
+        no holiday was ever seen."""
+        special, sunday = self.calibration.arrays["special"], self.calibration.arrays.get("sunday")
+        if sunday is None or not sunday.shape[1]:
+            return special
+        seen = (
+            special if special.shape[2] else np.full((*special.shape[:2], sunday.shape[1]), np.nan)
+        )
+        holiday = np.where(np.isnan(seen[:, 0]), sunday, seen[:, 0])
+        return np.stack([holiday, seen[:, 1]], axis=1)
 
     def _ask(
         self,
@@ -263,7 +278,7 @@ class Champions:
 
     def _inside(self, history: Panel, row: NDArray[np.intp]) -> Floats:
         """What would have been said inside the history, (n_series, n_steps)."""
-        out = _neighbouring(history)
+        out = neighbouring(history)
         if self.outlook is None:
             return out
         n_told = self.outlook.shape[1]
@@ -279,18 +294,6 @@ class Champions:
         """Row of each of the given series; -1 where there is none."""
         own = pd.MultiIndex.from_frame(self.keys)
         return own.get_indexer(pd.MultiIndex.from_frame(keys[["workload", "metric"]]))
-
-
-def _neighbouring(panel: Panel) -> Floats:
-    """The value a week before, else a week after, else a day before, else a day after."""
-    out = np.full(panel.values.shape, np.nan)
-    day = round(panel.steps_per_day)
-    for lag in (7 * day, day):
-        if 0 < lag < panel.n_steps:
-            early, late = out[:, :-lag], out[:, lag:]
-            np.copyto(late, panel.values[:, :-lag], where=np.isnan(late))
-            np.copyto(early, panel.values[:, lag:], where=np.isnan(early))
-    return out
 
 
 def _codes(text: pd.Series, words: Sequence[str]) -> NDArray[np.int8]:

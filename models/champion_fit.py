@@ -29,6 +29,7 @@ from models.special_days import last_special
 __all__ = ["ChampionParams", "fit_champions", "newcomers", "only", "refitted", "without_unusual"]
 
 _EVERYWHERE = Calendar()
+_SUNDAY = 6
 _BLOCK = 256  # series calibrated in one go: temporaries of a large panel need not fit in memory
 
 
@@ -138,6 +139,9 @@ def refitted(champions: Champions, panel: Panel, forecasters: Sequence[Forecaste
         "nonnegative": old.arrays["nonnegative"] & never_below,
         "special": _kept(_last_special(seen, calendar), old.arrays["special"]),
     }
+    if "sunday" in old.arrays:
+        sunday, before = _last_sunday(seen, calendar), old.arrays["sunday"]
+        arrays["sunday"] = np.where(np.isnan(sunday), before, sunday)
     meta = {**old.meta, "end": seen.end.isoformat(), "wall_end": wall.end.isoformat()}
     calibration = replace(old, arrays=arrays, meta=meta)
     return replace(champions, members=members, calibration=calibration, outlook=None)
@@ -185,6 +189,7 @@ def _calibration(
     arrays = {name: np.concatenate([block[name] for block in fitted]) for name in fitted[0]}
     arrays["nonnegative"] = np.fmin.reduce(panel.values, axis=1, initial=np.inf) >= 0
     arrays["special"] = _last_special(panel, calendar)
+    arrays["sunday"] = _last_sunday(panel, calendar)
     about = {"timezone", "country", "special_days"}
     meta: dict[str, Any] = {
         "end": panel.end.isoformat(),
@@ -222,3 +227,15 @@ def _last_special(panel: Panel, calendar: Calendar) -> NDArray[np.float64]:
         return np.empty((panel.n_series, 2, 0))
     told = [last_special(wall.values, wall.times, special, wall.step) for special in kinds]
     return np.stack(told, axis=1)
+
+
+def _last_sunday(panel: Panel, calendar: Calendar) -> NDArray[np.float64]:
+    """What the last usual Sunday was like, by local time of day, (n_series, steps_per_day): a
+    holiday is forecast from it where none was ever seen. Nothing, (n_series, 0), without a country.
+    """
+    if calendar.country is None:
+        return np.empty((panel.n_series, 0))
+    wall = to_wall(panel, calendar.timezone)
+    kinds = special_kinds(wall.times, replace(calendar, timezone="UTC", maintenance=()))
+    sundays = np.asarray(wall.times.day_of_week == _SUNDAY) & ~kinds.any(axis=0)
+    return last_special(wall.values, wall.times, sundays, wall.step)

@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 
 from features.panel import Floats
-from models.hpa import Ints
+from models.hpa import ROUNDING, Ints
 
 __all__ = ["carried", "laid_over", "largest", "straight"]
 
@@ -98,8 +98,8 @@ def straight(values: Floats, parts: int) -> Floats:
 def laid_over(
     alone: Floats, wanted: Floats, floors: Floats, first: int, length: int, lead: Ints
 ) -> Floats:
-    """Floors laid over what an HPA had asked for by itself: pods there, and pods missing, summed
-    over ticks, (n, 2).
+    """Floors laid over what an HPA had asked for by itself: pods there, and whole pods missing,
+    summed over the ticks whose demand is known, (n, 2).
 
     Parameters
     ----------
@@ -118,11 +118,11 @@ def laid_over(
             k = (t - first) // length
             if 0 <= k < floors.shape[1] and floors[i, k] > asked[t]:
                 asked[t] = floors[i, k]
-            out[i, 0] += asked[t]
         for t in range(m):
-            need = wanted[i, t]
-            if not need > 0:
+            need = np.ceil(wanted[i, t] * ROUNDING)
+            if np.isnan(need):  # what would have been missing there is not known
                 continue
+            out[i, 0] += asked[t]
             ready = asked[t]
             for back in range(1, min(lead[i], t) + 1):
                 ready = min(ready, asked[t - back])

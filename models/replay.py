@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
@@ -112,8 +113,9 @@ def equal_cost(
     workload.
 
     A rule's floors are multiplied by the smallest ``factor`` (found by bisection, for every
-    workload its own) at which its replica-hours are those of ``floors`` or more, so that any
-    rounding is in the rule's favour; at most 64, where a rule has too little to multiply. Columns:
+    workload its own) at which its replica-hours are those of ``floors`` or more; at most 64, where
+    a rule has too little to multiply. Pods are whole: what lies between the factor and a little
+    less is told on the straight line. Columns:
     ``policy, workload, factor, unserved, over_target`` (core-hours), ``replica_hours``, the cut
     shares beside the reactive HPA, and all of these of ``floors`` as ``foretide_…``; ``beaten``:
     more is over target than with ``floors``, or as little.
@@ -126,9 +128,10 @@ def equal_cost(
         ours = _replayed(demand[rows], step_s, "foretide", floors[rows], mine)
         base = _replayed(demand[rows], step_s, "reactive", None, mine)
         for rule in RULES:
-            factor = _factor(demand[rows], step_s, lines[rule], ours.replica_hours, mine)
-            scaled = np.ceil(factor[:, None] * lines[rule])
-            done = _replayed(demand[rows], step_s, rule, scaled, mine)
+            low, factor = _factors(demand[rows], step_s, lines[rule], ours.replica_hours, mine)
+            scaled = [np.ceil(f[:, None] * lines[rule]) for f in (low, factor)]
+            less, more = (_replayed(demand[rows], step_s, rule, f, mine) for f in scaled)
+            done = _between(less, more, ours.replica_hours)
             told = {"policy": rule, "workload": workloads[rows], "factor": factor}
             frames.append(pd.DataFrame({**told, **_beside(done, ours, base)}))
         return frames
@@ -208,10 +211,11 @@ def _target_per_pod(case: Mapping[str, Any]) -> Floats:
     return np.asarray(case["pod_capacity_cores"]) * np.asarray(case["target_ratio"])
 
 
-def _factor(
+def _factors(
     demand: Floats, step_s: float, floors: Floats, hours: Floats, case: Mapping[str, Any]
-) -> Floats:
-    """By how much each workload's floors are multiplied to cost these replica-hours, (n,)."""
+) -> tuple[Floats, Floats]:
+    """By how much each workload's floors are multiplied to cost a little less, and as much as or
+    more than, these replica-hours, (n,) each."""
 
     def cheaper(factor: Floats) -> Any:
         done = _replayed(demand, step_s, "rule", np.ceil(factor[:, None] * floors), case)
@@ -226,7 +230,22 @@ def _factor(
         middle = (low + high) / 2
         short = cheaper(middle)
         low, high = np.where(short, middle, low), np.where(short, high, middle)
-    return high
+    return low, high
+
+
+def _between(less: ReplayResult, more: ReplayResult, hours: Floats) -> ReplayResult:
+    """At these replica-hours, on the line between two results: floors are whole pods, so that a
+    small workload's rule can cost a little less or a lot more, and nothing between."""
+    span = more.replica_hours - less.replica_hours
+    share = np.where(span > 0, (hours - less.replica_hours) / np.where(span > 0, span, 1.0), 1.0)
+    share = np.clip(share, 0.0, 1.0)
+
+    def at(name: str) -> Floats:
+        a, b = getattr(less, name), getattr(more, name)
+        return a + share * (b - a)
+
+    names = ("unserved_core_h", "over_target_core_h", "replica_hours", "short_pod_min")
+    return replace(more, **{name: at(name) for name in names})
 
 
 def _measured(policy: str, workloads: list[str], done: ReplayResult) -> pd.DataFrame:

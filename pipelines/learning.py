@@ -76,8 +76,19 @@ class Lesson:
     young: pd.DataFrame
 
 
-def learn(panel: Panel, catalog: Catalog, settings: Settings, *, detectors: bool = True) -> Lesson:
-    """Everything that can be learned from one panel of history."""
+def learn(
+    panel: Panel,
+    catalog: Catalog,
+    settings: Settings,
+    *,
+    detectors: bool = True,
+    known: Panel | None = None,
+) -> Lesson:
+    """Everything that can be learned from one panel of history.
+
+    ``known`` has what is known of the workloads beside it, HPAs above all; nothing: the panel.
+    """
+    known = panel if known is None else known
     usable, skipped = learnable(panel, catalog, settings)
     verdict = judge(usable, settings.quality)
     young = verdict.loc[~verdict["ok"], ["workload", "metric", "reason"]]
@@ -85,7 +96,7 @@ def learn(panel: Panel, catalog: Catalog, settings: Settings, *, detectors: bool
     groups: list[Learned] = []
     for calendar, part in by_calendar(usable, settings):
         champions = fit_champions(part, forecasters(settings), settings.forecast.champion, calendar)
-        champions = with_floor_costs(champions, part, panel, catalog, settings)
+        champions = with_floor_costs(champions, part, known, catalog, settings)
         found = _detectors(part, champions, deploys, catalog, settings) if detectors else {}
         groups.append(Learned(champions, found))
     return Lesson(tuple(groups), skipped, young.reset_index(drop=True))

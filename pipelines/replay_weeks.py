@@ -81,8 +81,9 @@ def prepared_week(
     reason`` of the series that are left out.
     """
     series = panel.of(_CPU) if measured else panel.select(is_load(panel, catalog))
-    history = series.window(start - pd.Timedelta(settings.history.days, "D"), start)
-    lesson = learn(history, catalog, settings, detectors=False)
+    since = start - pd.Timedelta(settings.history.days, "D")
+    history, known = series.window(since, start), panel.window(since, start)
+    lesson = learn(history, catalog, settings, detectors=False, known=known)
     if not lesson.groups:
         return None, lesson.skipped
     series = _forecast_of(lesson, series)

@@ -67,8 +67,17 @@ def test_what_is_counted_is_what_a_replay_finds() -> None:
         params=same,
     )
     assert found[0, 0] == pytest.approx(alone.replica_hours[0], rel=0.02)
-    target = case.pod_capacity_cores[0] * 0.7
-    assert found[0, 1] == pytest.approx(alone.over_target_core_h[0] / target, rel=0.15)
+    assert found[0, 1] == pytest.approx(alone.short_pod_min[0] / 60, rel=0.15)
+
+
+def test_days_without_demand_cost_nothing() -> None:
+    """Holidays are blanked: a floor of a usual day there is paid for by nobody."""
+    actual, point = steep(0.02), steep(0.0)
+    quiet = actual.copy()
+    quiet[0, 5 * 288 : 8 * 288] = np.nan
+    whole, less = costs_of(actual, point)[0], costs_of(quiet, point)[0]
+    assert less[0, 0] == pytest.approx(whole[0, 0] * 11 / 14, rel=0.03)
+    assert less[-1, 0] == pytest.approx(whole[-1, 0] * 11 / 14, rel=0.03)
 
 
 @given(under=st.floats(0.01, 1e4), more=st.floats(1, 100))
