@@ -3,9 +3,8 @@
 Nothing is kept but the ledger: a stage is what follows from which workloads were raised, when, and
 how they do. What was raised on ``trusted_days`` days without harm goes at once, so stages are for
 the first days of a workload (and for those after a rollback), and no peak is missed for them
-once a workload is known. For a new one the rollout takes ``lead_in_s``: who asks for its floor
-that much earlier has it whole when the peak comes; who does not has a part of it, which is never
-worse than the HPA alone.
+once a workload is known. Who asks for a floor ``lead_in_s`` before it is due has it whole when the
+peak comes; who does not has a part of it, which is never worse than the HPA alone.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import pandas as pd
 from models.guard_facts import Health, Past
 from models.guard_params import CanaryParams, GuardParams
 
-__all__ = ["Stage", "is_trusted", "lead_in_s", "stage_of"]
+__all__ = ["Stage", "is_trusted", "lead_in_s", "runs_up", "stage_of", "stood"]
 
 _HALF = 0.5
 _NOT_DONE = ("conflict", "changed", "gone", "forbidden", "refused", "unreachable", "reverted")
@@ -83,9 +82,42 @@ def is_trusted(
     )
 
 
-def lead_in_s(trusted: bool, params: CanaryParams) -> float:
-    """How long before its floor is due a workload's rollout has to begin, seconds."""
-    return 0.0 if trusted or params.trusted_days == 0 else 2 * params.soak_min * 60
+def stood(past: Sequence[Past], now: pd.Timestamp, params: CanaryParams) -> int:
+    """The height that one workload's floor reached without harm on enough days before today; 0
+    where there is none."""
+    since = now - pd.Timedelta(params.memory_days, "D")
+    days: dict[object, int] = {}
+    for p in sorted(past, key=lambda p: p.at):
+        if p.bad:
+            days.clear()
+        elif p.raised and p.at > since and p.at.date() < now.date():
+            days[p.at.date()] = max(p.after, days.get(p.at.date(), 0))
+    enough = max(params.trusted_days, 1)
+    return sorted(days.values(), reverse=True)[enough - 1] if len(days) >= enough else 0
+
+
+def runs_up(start: int, floor: int, params: GuardParams) -> int:
+    """Runs that it takes from so many pods to a floor, by the steps that one run may take."""
+    runs = 0
+    while start < floor:
+        start = math.floor(start + max(params.step_up_share * start, params.step_up_pods))
+        runs += 1
+    return runs
+
+
+def lead_in_s(
+    trusted: bool, start: int, floor: int, params: GuardParams, *, every_s: float
+) -> float:
+    """How long before a floor is due the first run has to want it, seconds.
+
+    The first run comes up to ``every_s`` later, each further step that long after the one before.
+    A new workload's stages wait for ``soak_min`` twice, each until the run after it: runs are not
+    to the second.
+    """
+    every_s = max(every_s, params.between_up_s)
+    runs = max(runs_up(start, floor, params), 1)
+    soaks = 0 if trusted or params.canary.trusted_days == 0 else 2
+    return (runs + soaks * (params.canary.soak_min * 60 // every_s + 1)) * every_s
 
 
 def _trusted(past: Sequence[Past], now: pd.Timestamp, params: CanaryParams) -> set[str]:
@@ -144,9 +176,9 @@ def _by_workload(order: list[str], through: Collection[str], params: CanaryParam
     first, half = math.ceil(n * params.share), math.ceil(n * _HALF)
     done = sum(w in through for w in order)
     if done >= half:
-        return Stage("all", 1.0, frozenset(order), f"{done} of {n} new workloads are well")
+        return Stage("all", 1.0, frozenset(order), f"{done} of {_count(n)} are well")
     count = half if done >= first else first
-    reason = f"{count} of {n} new workloads; {done} of them are well so far"
+    reason = f"{count} of {_count(n)}; {done} of them are well so far"
     name = "half" if done >= first else "canary"
     return Stage(name, 1.0, frozenset(order[:count]), reason)
 
@@ -169,8 +201,12 @@ def _by_share(
         judged = 0
     share = (params.first_share, max(_HALF, params.first_share), 1.0)[min(judged, 2)]
     name = "all" if judged > 1 else "half" if judged else "canary"
-    reason = f"{share:.0%} of the pods of {len(new)} new workloads"
+    reason = f"{share:.0%} of the pods of {_count(len(new))}"
     return Stage(name, share, frozenset(new), reason)
+
+
+def _count(n: int) -> str:
+    return "1 new workload" if n == 1 else f"{n} new workloads"
 
 
 def _known(workload: str, health: Mapping[str, Health]) -> bool:

@@ -23,6 +23,7 @@ from features.panel import Floats
 from models.floor_windows import carried, laid_over, straight
 from models.hpa import ROUNDING
 from models.nowcast import LEVELS, Nowcast
+from models.ramps import rising
 from models.replay_case import ReplayCase
 from models.replayed_hpa import ReplayParams, replay
 
@@ -72,6 +73,7 @@ def floor_costs(
     hold_s: float = 0.0,
     issue: IssueParams | None = None,
     hpa: ReplayParams | None = None,
+    ramps: tuple[int, float, float] | None = None,
 ) -> Floats:
     """Pod-hours and missing pod-hours of floors at ``CANDIDATES``, (n, n_candidates, 2).
 
@@ -84,6 +86,8 @@ def floor_costs(
     step_s : length of the m steps
     floor_step_s : how long a floor stands unchanged
     hold_s : how long it stands after the demand that asked for it
+    ramps : within how many steps a rise is looked for, by which factor, and the quantile that
+        stands where there is one
     case : the n workloads' pods and HPAs, in the metric's unit
 
     NaN for a workload that the case refuses or the nowcast does not know.
@@ -114,7 +118,16 @@ def floor_costs(
     wanted = demand / carries[:, None]
     lead = np.ceil(pods.pod_start_s / tick_s).astype(np.int64)
     floors = _Floors.over(
-        actual[rows], point[rows], mine, pods, step_s, every, floor_step_s, hold_s, issue.delay_s
+        actual[rows],
+        point[rows],
+        mine,
+        pods,
+        step_s,
+        every,
+        floor_step_s,
+        hold_s,
+        issue.delay_s,
+        ramps,
     )
     first, length = round(floors.first_s / tick_s), max(round(floors.length_s / tick_s), 1)
     for k, level in enumerate(CANDIDATES):
@@ -158,6 +171,7 @@ class _Floors:
 
     middle: Floats
     unit: Floats
+    least: Floats
     last: Floats
     nowcast: Nowcast
     pods: ReplayCase
@@ -179,6 +193,7 @@ class _Floors:
         floor_step_s: float,
         hold_s: float,
         delay_s: float,
+        ramps: tuple[int, float, float] | None,
     ) -> _Floors:
         """Everything that the quantile does not change."""
         m, window_s, lead_s = actual.shape[1], every * step_s, pods.pod_start_s
@@ -190,9 +205,14 @@ class _Floors:
         plain = point[:, at[:, None] + np.arange(n_ahead)]
         further = ~np.isfinite(middle)
         middle, unit = np.where(further, plain, middle), np.where(further, 0.0, unit)
+        least = np.full(middle.shape, -np.inf)
+        if ramps is not None and len(at):
+            steep = rising(point, *ramps[:2])[:, at[:, None] + np.arange(n_ahead)]
+            high = np.nan_to_num(nowcast.offsets_at(np.full(len(point), ramps[2]), n_ahead))
+            least = np.where(steep, high[:, None], -np.inf)
         begin = np.arange(0.0, window_s, floor_s) + delay_s
         return cls(
-            middle, unit, actual[:, at - 1], nowcast, pods, step_s, begin - hold_s,
+            middle, unit, least, actual[:, at - 1], nowcast, pods, step_s, begin - hold_s,
             floor_s + lead_s + hold_s, at[0] * step_s + delay_s if len(at) else 0.0, floor_s,
         )  # fmt: skip
 
@@ -202,7 +222,7 @@ class _Floors:
         if level <= 0 or not moments:
             return np.zeros((n, 1))
         offsets = np.nan_to_num(self.nowcast.offsets_at(np.full(n, level), n_ahead))
-        paths = self.middle + self.unit * offsets[:, None]
+        paths = self.middle + self.unit * np.maximum(offsets[:, None], self.least)
         top = carried(paths, self.last, self.step_s, self.begin_s, self.carries_s).reshape(n, -1)
         carries: Floats = self.pods.pod_capacity_cores * self.pods.target_ratio
         need = np.ceil(np.nan_to_num(top) / carries[:, None] * ROUNDING)

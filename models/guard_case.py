@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from models.canary import Stage, is_trusted
+from models.canary import Stage
 from models.guard_facts import Decision, Health, Past, Wanted, What
 from models.guard_params import GuardParams
 from models.holders import Holder
 from models.modes import Mode
 
-__all__ = ["Case", "Rule", "ask", "back_to", "by_mode", "conclusion", "no_more", "shut", "trusted"]
+__all__ = [
+    "Case",
+    "Rule",
+    "ask",
+    "back_to",
+    "by_mode",
+    "climbs",
+    "conclusion",
+    "is_news",
+    "no_more",
+    "shut",
+]
 
 _KEDA_CEILING = 100
 """maxReplicaCount where it is unset."""
@@ -34,10 +45,19 @@ class Case:
     aim: int
     stage: Stage | None = None
     raises: int = 0
-    """Of other workloads in this run."""
+    """Of other workloads in this run, that are news."""
+    force_owners: tuple[str, ...] | None = None
+    """Globs of managers that a floor may be taken from; None where nothing is written to objects
+    that others own."""
+    trusted: bool = False
+    """Whether it needs no stages."""
+    stood: int = 0
+    """The height that stood without harm on enough days; 0 where none did."""
     by_hand: bool = False
     """A person wants us out: no gate keeps what is held."""
     why: str = ""
+    yes: str = ""
+    """Which approval of an earlier plan this is done by."""
 
     @property
     def floor(self) -> int:
@@ -68,6 +88,17 @@ class Case:
         wanted = self.wanted.floor if self.wanted else 0
         return self.holder.held and not self.by_hand and wanted >= self.floor
 
+    @property
+    def known(self) -> bool:
+        """Whether it is trusted, and has been about as high."""
+        return self.trusted and not is_news(self.stood, self.aim, self.params)
+
+    @property
+    def undone(self) -> bool:
+        """Whether something was rolled back since the last raise: that is done once."""
+        made = [p for p in self.past if p.raised or p.status == "rolled_back"]
+        return bool(made) and max(made, key=lambda p: p.at).status == "rolled_back"
+
     def made_since(self, seconds: float) -> list[Past]:
         """What we wrote in the last seconds, oldest first."""
         since = self.now - pd.Timedelta(seconds, "s")
@@ -95,14 +126,34 @@ class Case:
 Rule = Callable[[Case], Case | Decision]
 
 
+def is_news(before: float, after: float, params: GuardParams) -> bool:
+    """Whether a floor is higher by so much that it counts."""
+    return after - before >= max(params.news_share * before, params.news_pods)
+
+
+def climbs(made: Sequence[Past], params: GuardParams) -> tuple[int, bool]:
+    """How often a floor climbed by what is news, and whether it is in the middle of a climb.
+
+    ``made`` is what was written, oldest first. A climb ends where the floor is lowered, by us or,
+    as the next raise shows, by its expiry.
+    """
+    found, start, top = 0, 0, -1
+    for p in made:
+        if top >= 0 and not (p.raised and p.before >= top):
+            found, top = found + is_news(start, top, params), -1
+        if p.raised:
+            start, top = (p.before if top < 0 else start), p.after
+    return found + (top >= 0 and is_news(start, top, params)), top >= 0
+
+
 def conclusion(case: Case) -> Decision:
     """What a case comes to that no rule ended."""
     name, floor = case.holder.workload, case.floor
-    why = f": {case.why}" if case.why else ""
+    why = "".join(f": {word}" for word in (case.why, case.yes) if word)
     if case.aim == floor:
         return case.ends("keep", f"{floor} stands{why}", renew=True)
     if case.aim > floor:
-        stage = "trusted" if trusted(case) else case.stage.name if case.stage else ""
+        stage = "trusted" if case.trusted else case.stage.name if case.stage else ""
         return Decision(name, "raise", case.aim, stage, f"{floor} to {case.aim}{why}", renew=True)
     what: What = "give_back" if case.aim <= case.holder.user_floor else "step_down"
     return Decision(name, what, case.aim, "", f"{floor} to {case.aim}{why or ': its time is over'}")
@@ -125,22 +176,37 @@ def shown(case: Case, reason: str) -> Decision:
 
 
 def ask(case: Case, reason: str, *, renew: bool = False) -> Case | Decision:
-    """Go on where a person approved, or nothing is raised; what is held is not prolonged."""
-    if case.approved or case.aim < case.floor or (case.aim == case.floor and not case.holder.held):
+    """Go on up to what a person approved; what is more waits, and is asked for.
+
+    What is held beyond that is not prolonged.
+    """
+    if case.aim < case.floor or (case.aim == case.floor and not case.holder.held):
         return case
-    if case.aim == case.floor:
+    want = case.wanted
+    plan, seen = (want.plan_id, want.approved_plan) if want else ("", "")
+    by = f"as approved with plan {seen}" if seen not in ("", plan) else ""
+    if case.approved:
+        return replace(case, yes=by)
+    allowed = want.approved_floor if want else 0
+    if case.aim == case.floor and case.floor > allowed:
         return case.ends("keep", f"{reason}, and this plan is not approved")
-    plan = case.wanted.plan_id if case.wanted else ""
-    return case.ends("wait", f"{reason}: approve plan {plan}", renew=renew)
+    more = f"{reason}: approve plan {plan}"
+    if allowed > case.floor:
+        why = f"{allowed} are approved, for more {more}"
+        return replace(case, aim=min(case.aim, allowed), approved=True, why=why, yes=by)
+    return case.ends("wait", more, renew=renew or allowed >= case.floor)
 
 
 def shut(case: Case, what: What, reason: str) -> Case | Decision:
-    """Nothing is raised. What is held stands until it expires, or until the user's own floor is
-    known to be enough; only a person's order goes on."""
+    """Nothing is raised. What is held stands as long as the newest plan backs it; what none backs,
+    until it expires or the user's own floor is known to be enough. Only a person's order goes on.
+    """
     if case.by_hand or (case.aim <= case.floor and not case.holder.held):
         return case
     if not case.holder.held:
         return shown(case, reason) if what == "show" else case.ends(what, reason)
+    if case.backed:
+        return case.ends("keep", f"{reason}: {case.floor} stands", renew=True)
     if math.isfinite(case.health.needed) and case.needed <= case.holder.user_floor < case.floor:
         back = case.holder.user_floor
         return Decision(case.holder.workload, "give_back", back, "", f"{reason}, {back} are enough")
@@ -157,9 +223,6 @@ def back_to(case: Case, floor: int, reason: str) -> Case | Decision:
 
 def no_more(case: Case, reason: str) -> Case | Decision:
     """Nothing is raised, and what is on its way down goes on."""
-    return case if case.aim < case.floor else case.ends("keep", f"{reason}: nothing is raised")
-
-
-def trusted(case: Case) -> bool:
-    """Whether it needs no stages."""
-    return is_trusted(case.holder.workload, case.past, case.now, case.params.canary)
+    if case.aim < case.floor:
+        return case
+    return case.ends("keep", f"{reason}: nothing is raised", renew=True)

@@ -27,6 +27,9 @@ class Wanted:
     """The floor that the newest plan holds for a workload now (or soon: ``canary.lead_in_s``).
 
     ``approved``: a person has said yes to so high a floor, under this plan or one before.
+    ``approved_floor``: the height that a person said yes to, 0 where nobody did; ``approved_plan``
+    the plan that it was said to. ``due``: when its floor has to stand, where that is known: the
+    earliest have their turn first.
     """
 
     workload: str
@@ -36,6 +39,9 @@ class Wanted:
     gate: Gate
     plan_id: str
     approved: bool = False
+    approved_floor: int = 0
+    approved_plan: str = ""
+    due: pd.Timestamp | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,8 @@ class Health:
     Attributes
     ----------
     pending_pods : of its pods, those that wait for a node longer than a lead time explains
+    pending_before : of those, the ones that are not of our raise: made before it, or as many as
+        waited then
     error_ratio, error_ratio_before : failed requests of all, lately and before our raise
     forecast_age_s : of the newest forecast; one that is not known counts as stale
     accuracy_ok : False where the forecasts lost their edge
@@ -91,6 +99,13 @@ class Health:
     forecast_age_s: float = math.nan
     accuracy_ok: bool = True
     needed: float = math.nan
+    pending_before: float = 0.0
+
+    @property
+    def pending_ours(self) -> int:
+        """Pods that wait since our raise and for it; 0 where it is not known."""
+        ours = self.pending_pods - self.pending_before
+        return max(int(ours), 0) if math.isfinite(ours) else 0
 
     def errors_rose(self, params: GuardParams) -> bool:
         """Whether there are more errors than before our raise, beyond chance."""
@@ -100,8 +115,8 @@ class Health:
 
     def complaint(self, params: GuardParams) -> str:
         """What speaks against a raise that has had its time; empty where nothing does."""
-        if self.pending_pods > 0:
-            return f"{self.pending_pods:.0f} pods stay pending"
+        if self.pending_ours > 0:
+            return f"{self.pending_ours} pods stay pending"
         if self.errors_rose(params):
             return f"errors rose from {self.error_ratio_before:.2%} to {self.error_ratio:.2%}"
         return ""

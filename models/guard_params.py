@@ -9,10 +9,16 @@ __all__ = ["CanaryParams", "GuardParams"]
 
 
 _RANGES: tuple[tuple[tuple[str, ...], float, float], ...] = (
-    (("approve_above_pods", "raises_per_day", "raises_per_run", "cool_down_min"), 0, math.inf),
+    (
+        ("approve_above_pods", "raises_per_day", "raises_per_run", "cool_down_min", "news_pods"),
+        0,
+        math.inf,
+    ),
     (("step_up_pods", "step_down_pods", "reverts_max", "errors_factor"), 1, math.inf),
     (("approve_above_share", "step_up_share", "up_per_hour_share"), 0.01, math.inf),
     (("step_down_share", "down_per_hour_share"), 0.01, 1),
+    (("news_share",), 0, 1),
+    (("approval_days",), 0.04, 366),
     (("forecast_age_max_h", "errors_margin"), 0.0001, math.inf),
     (("errors_window_min",), 1, math.inf),
     (("between_up_s", "between_down_s"), 60, math.inf),  # a run told twice does nothing twice
@@ -40,7 +46,8 @@ class CanaryParams:
     rollout_h: float = 12.0
     """A rollout is of one peak: tomorrow's begins anew, until a workload is trusted."""
     trusted_days: int = 3
-    """So many days raised without a rollback or a revert, and a workload goes at once."""
+    """So many days raised without a rollback or a revert, and a workload goes at once; and a height
+    that it reached on so many of them needs no new yes."""
     memory_days: int = 28
     """How far back days are counted: four weeks, so that a workload that is raised on Mondays alone
     is trusted too."""
@@ -72,6 +79,9 @@ class GuardParams:
     """A change that adds more than this share of the pods there waits for a person."""
     approve_above_pods: int = 1
     """But never one of so few pods: 1 to 2 is a pod more, not a doubling."""
+    approval_days: float = 28.0
+    """So long is a person's yes good for a workload, up to the height that was seen: plans are made
+    anew every 15 minutes, and four weeks are what trust is counted over."""
     step_up_share: float = 1.0
     """Largest share of the pods there added in a run, or ``step_up_pods``, whichever is more: what
     an HPA by its own defaults may add in one sync."""
@@ -86,10 +96,16 @@ class GuardParams:
     down_per_hour_share: float = 0.9
     """Of the hour's highest floor: a plan's own way down leaves 3 % of it after an hour."""
     raises_per_day: int = 12
-    """Of one workload in 24 hours: the six windows a plan may have, each in two steps. Giving back
-    is never counted, and never refused for it."""
+    """Climbs of one workload in 24 hours, each from where it was lowered to where it is lowered
+    again, in however many steps: the six windows a plan may have, twice. Giving back is never
+    counted, and never refused for it."""
     raises_per_run: int = 50
-    """Of all workloads; the others have their turn in the next run."""
+    """Of workloads that are new, or rise to a height that is news; the others have their turn in
+    the next run. What rose so far on its trusted days is not counted."""
+    news_share: float = 0.1
+    """Less than this share of a floor, or than ``news_pods``, is no news: it is in no budget. A
+    forecast that is made anew every 15 minutes moves by 5 % without anything having happened."""
+    news_pods: int = 2
     between_up_s: float = 120.0
     """From a change to the next raise: a scrape, an HPA sync and a minute of samples, so that the
     first can be seen before the second."""

@@ -5,8 +5,8 @@ in their order. A rule lets it pass, brings the floor it aims at nearer to the o
 ends it. What comes through is written. Leaving a rule out is how its test shows what it is for.
 
 Three things hold everywhere. A raise can be stopped by anything. What is held can only be lowered
-by the plan, by a person, or on evidence that it does harm; a gate that fails keeps what is held
-until that expires. And lowering a floor never goes beneath what the HPA's own metrics ask for.
+by the plan, by a person, or on evidence that it does harm: while a gate fails, what the newest plan
+backs is renewed. And lowering a floor never goes beneath what the HPA's own metrics ask for.
 
 ``status.desiredReplicas`` of an HPA is never less than its floor. Above the floor it is what the
 metrics ask for; at the floor it says nothing of them: hence ``Health.needed`` beside it.
@@ -17,13 +17,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 import pandas as pd
 
-from models.canary import stage_of
-from models.guard_case import Case, Rule, ask, back_to, by_mode, conclusion, no_more, shut, trusted
+from models.guard_case import (
+    Case,
+    Rule,
+    ask,
+    back_to,
+    by_mode,
+    climbs,
+    no_more,
+    shut,
+)
 from models.guard_facts import Decision, Health, Past, Wanted
 from models.guard_params import GuardParams
+from models.guard_run import cases_of, decided
 from models.holders import Holder
 
 __all__ = ["RULES", "Case", "Decision", "GuardParams", "Health", "Past", "Rule", "Wanted", "decide"]
@@ -62,6 +72,16 @@ def mode(case: Case) -> Case | Decision:
     return by_mode(case, case.wanted.mode if case.wanted else None, "by its mode")
 
 
+def owned(case: Case) -> Case | Decision:
+    """A floor that somebody else writes would conflict: said before, and nothing is tried."""
+    if case.force_owners is None or case.aim <= case.floor:
+        return case
+    who = [w for w in case.holder.owners if not any(fnmatchcase(w, g) for g in case.force_owners)]
+    how = "name it in prescale.rungs.force_owners, or take the field out of what it applies"
+    why = f"{', '.join(who)} owns the floor: {how}"
+    return case.ends("refuse", why, renew=True) if who else case
+
+
 def errors_rose(case: Case) -> Case | Decision:
     """Errors rose after our raise while the HPA asks for no more: it did harm, and goes back.
 
@@ -77,13 +97,20 @@ def errors_rose(case: Case) -> Case | Decision:
 
 
 def pods_pending(case: Case) -> Case | Decision:
-    """Pods that we asked for find no room: they go back, no running pod does, and none is added."""
-    if not case.health.pending_pods > 0:
+    """Pods that we asked for find no room: they go back, once; no running pod does, none is added.
+
+    Pods that waited before our raise, and those of a rollout, are not of our asking.
+    """
+    health = case.health
+    if math.isnan(health.pending_pods):
+        return shut(case, "refuse", "its pods are not seen")
+    if not health.pending_pods > 0:
         return case
-    reason = f"{case.health.pending_pods:.0f} pods stay pending"
-    if case.holder.rolling:  # pods of a rollout come on top
+    reason = f"{health.pending_pods:.0f} pods stay pending"
+    soon = case.made_since(case.params.between_down_s)
+    if case.holder.rolling or case.undone or soon or not health.pending_ours:
         return no_more(case, reason)
-    return back_to(case, case.holder.replicas - int(case.health.pending_pods), reason)
+    return back_to(case, case.holder.replicas - health.pending_ours, reason)
 
 
 def gate(case: Case) -> Case | Decision:
@@ -125,27 +152,35 @@ def stateful_set(case: Case) -> Case | Decision:
 
 
 def large_change(case: Case) -> Case | Decision:
-    """A jump is a person's to allow, judged on all that the plan wants and not on its steps."""
+    """A jump is a person's to allow, judged on all that the plan wants and not on its steps; what
+    stood on enough days without harm is none."""
     wanted = min(case.wanted.floor if case.wanted else 0, case.ceiling)
     share, pods = case.params.approve_above_share, case.params.approve_above_pods
-    if case.aim <= case.floor or wanted - case.there <= max(share * case.there, pods):
+    base = max(case.there, case.stood)
+    if case.aim <= case.floor or wanted - base <= max(share * case.there, pods):
         return case
     return ask(case, f"{case.there} to {wanted:g} is more than {share:.0%}", renew=True)
 
 
 def day_budget(case: Case) -> Case | Decision:
-    """So many raises a day: a plan that flaps is stopped, its way down is not."""
-    spent = sum(p.raised for p in case.made_since(_DAY_S))
-    if case.aim > case.floor and spent >= case.params.raises_per_day:
+    """So many climbs a day: a plan that flaps is stopped, its way down and its steps up are not."""
+    made = case.made_since(_DAY_S)
+    spent, climbing = climbs(made, case.params)
+    on_its_way = climbing and case.floor >= made[-1].after
+    if case.aim > case.floor and spent >= case.params.raises_per_day and not on_its_way:
         return case.ends("keep", f"raised {spent} times in a day", renew=True)
     return case
 
 
 def too_soon(case: Case) -> Case | Decision:
-    """Time to see what the last change did; also what makes a run told twice do nothing twice."""
-    up = case.aim > case.floor
-    wait_s = case.params.between_up_s if up else case.params.between_down_s
-    if case.aim != case.floor and case.made_since(wait_s):
+    """Time to see what the last change did; also what makes a run told twice do nothing twice.
+
+    A person's order waits for no raise, only for its own last step.
+    """
+    fast = case.aim > case.floor or case.by_hand
+    wait_s = case.params.between_up_s if fast else case.params.between_down_s
+    made = [p for p in case.made_since(wait_s) if not (case.by_hand and p.raised)]
+    if case.aim != case.floor and made:
         return case.ends("keep", f"changed less than {wait_s:g} s ago", renew=True)
     return case
 
@@ -171,7 +206,7 @@ def hour_up(case: Case) -> Case | Decision:
     """Steps must not add up: at most so much in an hour, unless a person approved the number."""
     made = case.made_since(3600)
     start = max(made[0].before, made[0].replicas) if made else case.there
-    start = max(start, case.needed)
+    start = max(start, case.needed, case.stood)
     most = max(case.params.up_per_hour_share * start, case.params.step_up_pods)
     return case if case.approved else case.up_to(start + most, "as much as an hour allows")
 
@@ -185,7 +220,7 @@ def hour_down(case: Case) -> Case | Decision:
 
 def canary(case: Case) -> Case | Decision:
     """What was never raised before goes after a few others, or with a share of its pods."""
-    if case.stage is None or case.aim <= case.floor or trusted(case):
+    if case.stage is None or case.aim <= case.floor or case.trusted:
         return case
     if case.holder.workload not in case.stage.workloads:
         return case.ends("wait", case.stage.reason, renew=True, stage=case.stage.name)
@@ -207,14 +242,15 @@ def ceiling(case: Case) -> Case | Decision:
 
 
 def run_budget(case: Case) -> Case | Decision:
-    """A plan gone wrong everywhere reaches so many workloads before somebody can look."""
-    if case.aim > case.floor and case.raises >= case.params.raises_per_run:
-        return case.ends("keep", f"{case.raises} others are raised in this run", renew=True)
-    return case
+    """A plan gone wrong everywhere reaches so many workloads before somebody can look; what is
+    trusted, and about as high as it has been, is not counted."""
+    if case.aim <= case.floor or case.known or case.raises < case.params.raises_per_run:
+        return case
+    return case.ends("keep", f"{case.raises} others are raised in this run", renew=True)
 
 
 RULES: tuple[Rule, ...] = (
-    holder_can, others_win, kill_switch, mode,  # whose it is
+    holder_can, others_win, kill_switch, mode, owned,  # whose it is
     errors_rose, pods_pending,  # harm
     gate, stale_forecast, accuracy, cool_down,  # whether the forecast may raise
     recommend, stateful_set, large_change,  # whether a person has to
@@ -232,9 +268,10 @@ def decide(
     params: GuardParams,
     *,
     approved: str = "",
+    force_owners: Sequence[str] | None = None,
     rules: Sequence[Rule] = RULES,
 ) -> list[Decision]:
-    """A decision for each workload that is wanted or held, wanted ones first.
+    """A decision for each workload that is wanted or held, wanted ones first, the earliest due.
 
     Parameters
     ----------
@@ -247,54 +284,12 @@ def decide(
     health
         Of every workload that is wanted or held. One that it lacks raises nothing.
     approved
-        Id of a plan that a person has approved, beside what ``Wanted.approved`` says.
-    rules
-        In their order.
+        Id of a plan that a person has approved, beside what ``Wanted`` says.
+    force_owners
+        Globs of managers that a floor may be taken from; None where floors go to files.
     """
-    asked = {w.workload: w for w in sorted(wanted, key=lambda w: w.floor)}
-    done: dict[str, list[Past]] = {}
-    for p in sorted(past, key=lambda p: p.at):
-        done.setdefault(p.workload, []).append(p)
-    names = dict.fromkeys(w.workload for w in wanted)
-    names |= dict.fromkeys(sorted(w for w, h in holders.items() if h.held))
-    cases: list[Case] = []
-    for name in (n for n in names if n in holders):
-        want, there = asked.get(name), holders[name]
-        aim = want.floor if want else there.user_floor
-        yes = want is not None and (want.approved or want.plan_id == approved != "")
-        rows, well = tuple(done.get(name, ())), health.get(name, Health())
-        cases.append(Case(there, want, rows, well, now, params, yes, aim))
-    found = _decided(cases, past, health, now, params, rules)
+    names, cases = cases_of(wanted, holders, past, health, now, params, approved, force_owners)
+    alone = [r for r in rules if r not in (canary, run_budget)]
+    found = decided(cases, past, health, now, params, alone=alone, rules=rules)
     lacking = "no HPA or ScaledObject holds its floor"
     return [found.get(n) or Decision(n, "refuse", 0, "", lacking) for n in names]
-
-
-def _decided(
-    cases: Sequence[Case],
-    past: Sequence[Past],
-    health: Mapping[str, Health],
-    now: pd.Timestamp,
-    params: GuardParams,
-    rules: Sequence[Rule],
-) -> dict[str, Decision]:
-    """Every case through the rules; who is first in a rollout is chosen of those that may rise."""
-    alone = [r for r in rules if r not in (canary, run_budget)]
-    first = [(c, _through(c, alone)) for c in cases]
-    wanting = {d.workload: d.floor - c.floor for c, d in first if d.what == "raise"}
-    stage = stage_of(past, health, now, params, wanting=wanting)
-    found: dict[str, Decision] = {}
-    raises = 0
-    for case in cases:
-        decision = _through(replace(case, stage=stage, raises=raises), rules)
-        found[case.holder.workload] = decision
-        raises += decision.what == "raise"
-    return found
-
-
-def _through(case: Case, rules: Sequence[Rule]) -> Decision:
-    for rule in rules:
-        ruled = rule(case)
-        if isinstance(ruled, Decision):
-            return ruled
-        case = ruled
-    return conclusion(case)

@@ -55,6 +55,8 @@ class PlanParams:
     horizon_h: float = 24.0
     windows_max: int = 6
     """Most stretches of one floor in a plan, those at the user's own value included."""
+    exact_h: float = 3.0
+    """The next hours are as they were forecast; further away windows are joined."""
     nodes_first: bool = False
     """Start nodes with placeholder pods before the floors land."""
     placeholder_lead_s: float = 300.0
@@ -70,6 +72,8 @@ class PlanParams:
             value = getattr(self, key)
             if not 0 < value < np.inf:
                 raise ValueError(f"plan: {key} must be more than 0, got {value!r}")
+        if not 0 <= self.exact_h < np.inf:
+            raise ValueError(f"plan: exact_h must be 0 or more, got {self.exact_h!r}")
         if self.windows_max < 3:
             raise ValueError(f"plan: windows_max must be 3 or more, got {self.windows_max!r}")
 
@@ -113,7 +117,7 @@ def make_plan(
     if rows.empty:
         return Plan(as_of, span.until, params.mode, (), tuple(notes))
     expires = min(span.until, rows["valid_until"].max())
-    board = lay_out(rows, now, Span(as_of, expires), params.windows_max)
+    board = lay_out(rows, now, Span(as_of, expires), params.windows_max, params.exact_h)
     lead_ms = round(params.placeholder_lead_s * 1000)
     cells = board.cells(*([lead_ms] if params.nodes_first else []))
     floors = _floors(board, cells)

@@ -23,6 +23,7 @@ __all__ = ["Board", "lay_out", "plannable"]
 
 _CLAMPED = re.compile(r"asks for (\d+) replicas")
 """The capacity table clamps at maxReplicas, and says in words alone by how much."""
+_HOUR_MS = 3_600_000
 _FINEST_MS = 15_000
 """An HPA looks every 15 s: a finer grid says no more, and a day of it does not fit in memory."""
 
@@ -131,7 +132,9 @@ def _named(now: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def lay_out(rows: pd.DataFrame, now: pd.DataFrame, span: Span, windows_max: int) -> Board:
+def lay_out(
+    rows: pd.DataFrame, now: pd.DataFrame, span: Span, windows_max: int, exact_h: float = 0.0
+) -> Board:
     """The board of live rows, all of workloads that are in ``now``."""
     low, high = (now[c].to_numpy(np.float64).astype(np.int64) for c in ("hpa_min", "hpa_max"))
     own = rows.drop_duplicates("workload").set_index("workload").reindex(now.index)
@@ -145,7 +148,9 @@ def lay_out(rows: pd.DataFrame, now: pd.DataFrame, span: Span, windows_max: int)
     before = max(-(-(first_ms - as_of_ms) // step_ms), 0)
     asked = _steps(rows, row, first_ms - before * step_ms, step_ms, len(now))
     ready = np.clip(asked["ready"], low[:, None], high[:, None])
-    ready = cover(ready, windows_max)
+    near = -(-(as_of_ms + round(exact_h * _HOUR_MS) - first_ms + before * step_ms) // step_ms)
+    near = min(max(near, 0), ready.shape[1]) if exact_h > 0 else 0
+    ready = np.concatenate([ready[:, :near], cover(ready[:, near:], windows_max)], axis=1)
     due = -(-int(lead_ms.max()) // step_ms)
     requests = {c: _request(now, c) for c in ("request_cores", "request_bytes")}
     end_ms = np.zeros(len(now), dtype=np.int64)

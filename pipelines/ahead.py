@@ -16,7 +16,8 @@ from features.quality import LARGEST
 from models.champion import Champions
 from models.champion_fit import refitted
 from models.floor_costs import block_means
-from pipelines.floor_learning import nowcast_of, steps_of_grid
+from models.ramps import rising
+from pipelines.floor_learning import nowcast_of, ramp_steps, steps_of_grid
 from pipelines.learning import forecasters, without_maintenance
 from pipelines.settings import Settings
 
@@ -54,6 +55,8 @@ class Ahead:
         n_ahead: int,
         level: Floats,
         settings: Settings,
+        *,
+        nominal: Floats | None = None,
     ) -> Floats:
         """Demand at each series' level after each moment, (n_series, n_moments, n_ahead).
 
@@ -64,7 +67,11 @@ class Ahead:
         moments : steps after ``since``
         level : float64, (n_series,)
             Quantiles as of ``paying_levels``; 0 is no demand at all.
+        nominal : float64, (n_series,)
+            The costs' own quantiles: where load rises they stand, for there the HPA is late.
         """
+        if nominal is not None:
+            return self._with_ramps(measured, moments, n_ahead, (level, nominal), settings)
         place = moments[:, None] + np.arange(n_ahead)
         out = at_level(self.spread, level)[:, place]
         nowcast = nowcast_of(self.champions, settings)
@@ -79,6 +86,22 @@ class Ahead:
         none = level <= 0
         out[none] = np.where(np.isfinite(self.point[none][:, place]), 0.0, np.nan)
         return out
+
+    def _with_ramps(
+        self,
+        measured: Floats,
+        moments: NDArray[np.int64],
+        n_ahead: int,
+        levels: tuple[Floats, Floats],
+        settings: Settings,
+    ) -> Floats:
+        usual, high = (self.paths(measured, moments, n_ahead, q, settings) for q in levels)
+        steps, factor = ramp_steps(self.step, settings)
+        place = moments[:, None] + np.arange(n_ahead)
+        ramps = rising(self.point, steps, factor)[:, place] & (levels[0] > 0)[:, None, None]
+        # what the last hours got wrong says little of a peak that has not begun
+        plain = at_level(self.spread, levels[1])[:, place]
+        return np.where(ramps, np.fmax(usual, np.fmax(high, plain)), usual)
 
     def since_then(self, panel: Panel) -> Floats:
         """What was measured of the champions' series from ``since`` on, (n_series, k)."""

@@ -12,12 +12,13 @@ from features.workloads import split_workload
 from models.guard_facts import Decision, Wanted
 from models.holders import Holder
 from pipelines.adapters.kube import Kube
-from pipelines.errors import ObjectMissing
+from pipelines.errors import ClusterError, ObjectMissing
 from pipelines.ledger import Entry, State
+from pipelines.pace import Pace
 from pipelines.rungs.floors import SLOTS, give_back, raise_floor
-from pipelines.rungs.written import Written
+from pipelines.rungs.written import Written, failed
 
-__all__ = ["Job", "Terms", "carry_out", "jobs_of", "objects_before", "told"]
+__all__ = ["Job", "Terms", "carry_out", "in_order", "jobs_of", "objects_before", "told"]
 
 _WRITES = ("raise", "step_down", "give_back")
 _ROLLBACK = "rollback"
@@ -62,6 +63,19 @@ def jobs_of(
     return [job for job in found if job is not None]
 
 
+def in_order(jobs: Iterable[Job]) -> list[Job]:
+    """What ends soonest is renewed first, then what is over goes back, then something is raised:
+    a run whose time is short loses what stands last."""
+    order = {"kept": 0, "done": 2}
+
+    def place(job: Job) -> tuple[int, float]:
+        held = job.holder.held_until
+        rank = 1 if job.what == "give_back" else order.get(job.done, 1)
+        return rank, held.timestamp() if rank == 0 and held is not None else 0.0
+
+    return sorted(jobs, key=place)
+
+
 def told(
     decisions: Iterable[Decision],
     holders: Mapping[str, Holder],
@@ -81,34 +95,45 @@ def told(
     return found
 
 
-def objects_before(kube: Kube, jobs: Sequence[Job]) -> dict[str, dict[str, Any]]:
-    """uid → object, of those that nobody of us holds yet, as they are now."""
+def objects_before(
+    kube: Kube, jobs: Sequence[Job], pace: Pace
+) -> tuple[dict[str, dict[str, Any]], dict[str, Entry]]:
+    """uid → object, of those that nobody of us holds yet, as they are now; and ``action_id`` → its
+    row after, of a job whose object cannot be read: without its snapshot it is not written."""
     found: dict[str, dict[str, Any]] = {}
+    unread: dict[str, Entry] = {}
     for job in jobs:
-        holder = job.holder
-        if job.what == "raise" and not holder.held:
-            try:
-                body = kube.get(SLOTS[holder.rung].kind, holder.name, holder.namespace)
-            except ObjectMissing:
-                continue  # its write says so
-            found[str(body["metadata"]["uid"])] = body
-    return found
+        holder, entry = job.holder, job.entry
+        if job.what != "raise" or holder.held:
+            continue
+        if why := pace.stop():
+            unread[entry.action_id] = replace(entry, status="not_done", detail=why)
+            continue
+        try:
+            body = kube.get(SLOTS[holder.rung].kind, holder.name, holder.namespace)
+        except ObjectMissing:
+            continue  # its write says so
+        except ClusterError as error:
+            status = failed(error).status
+            pace.saw(holder.uid, status)
+            unread[entry.action_id] = replace(
+                entry, status="not_done" if status == "done" else status, detail=str(error)
+            )
+            continue
+        pace.saw(holder.uid, "done")
+        found[str(body["metadata"]["uid"])] = body
+    return found, unread
 
 
-def carry_out(kube: Kube, jobs: Sequence[Job], terms: Terms) -> list[Entry]:
-    """Write, one object after the other; the rows after.
-
-    Once the API server is gone the rest is not tried: each try takes as long as all its retries.
-    """
+def carry_out(kube: Kube, jobs: Sequence[Job], terms: Terms, pace: Pace) -> list[Entry]:
+    """Write, one object after the other; the rows after. One that fails stops no other."""
     rows: list[Entry] = []
-    gone = ""
     for job in jobs:
-        if gone:
-            rows.append(replace(job.entry, status="not_done", detail=gone))
+        if why := pace.stop():
+            rows.append(replace(job.entry, status="not_done", detail=why))
             continue
         written = _write(kube, job, terms)
-        if written.status == "unreachable":
-            gone = "not tried: the API server was gone"
+        pace.saw(job.holder.uid, written.status)
         status = job.done if written.status == "done" else written.status
         after = written.after or job.entry.before
         rows.append(replace(job.entry, status=status, after=after, detail=written.detail))

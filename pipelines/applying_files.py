@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from models.holders import Holder
 from pipelines.applying import Job
 from pipelines.ledger import Entry, number
-from pipelines.rungs.gitops import Wish, render_patches, write_patches
+from pipelines.rungs.gitops import Wish, render_patches, rendered, write_patches
 from pipelines.rungs.metric import Required, exposition, write_exposition
 from pipelines.rungs.params import RungParams
+from pipelines.rungs.reading import whole
 
-__all__ = ["Standing", "as_written", "standing", "write_files"]
+__all__ = ["Standing", "as_written", "drop_expired_patches", "standing", "write_files"]
 
 _OVER = ("given_back", "rolled_back")
+_LIST = "kustomization.yaml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,36 @@ def as_written(holder: Holder, known: Mapping[str, Standing]) -> Holder:
         reverts=0,
         value=there.floor,
     )
+
+
+def drop_expired_patches(folder: str | Path, now: pd.Timestamp) -> list[str]:
+    """Take the patches out of a GitOps folder whose time is over: their names, and what changed
+    with them.
+
+    Needs the folder alone, so that floors end where apply is switched off or gone, too. A patch
+    whose end cannot be read is left, and named by nobody but its file.
+    """
+    place = Path(folder)
+    texts = {p.name: p.read_text() for p in place.glob("*.yaml") if not p.name.startswith(".")}
+    over = {name for name, text in texts.items() if _is_over(text, now)}
+    listed = texts.get(_LIST)
+    if not over or listed is None:
+        return []
+    component = yaml.safe_load(listed)
+    component["patches"] = [p for p in component.get("patches") or [] if p.get("path") not in over]
+    kept = {name: text for name, text in texts.items() if name not in over}
+    return write_patches(place, kept | {_LIST: yaml.safe_dump(component, sort_keys=False)})
+
+
+def _is_over(text: str, now: pd.Timestamp) -> bool:
+    try:
+        patch = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return False
+    values = [whole(patch, "spec", field) for field in ("minReplicas", "minReplicaCount")]
+    value = next((v for v in values if v is not None), None)
+    known = rendered(patch, value)
+    return known is not None and known.until is not None and known.until <= now
 
 
 def write_files(

@@ -16,7 +16,8 @@ from models.room import room_now
 from pipelines.adapters.kube import CAPACITY_BUFFER, DEPLOYMENT, NODE_POOL, POD_TEMPLATE, Kube
 from pipelines.applying import Terms
 from pipelines.deeds import Deed, deed_entry
-from pipelines.errors import ObjectMissing
+from pipelines.errors import ClusterError, ObjectMissing
+from pipelines.ledger import Entry
 from pipelines.rungs.held import Held
 from pipelines.rungs.hold import hold_nodes, nodepools, release_nodes
 from pipelines.rungs.installed import room_name
@@ -24,7 +25,7 @@ from pipelines.rungs.params import RungParams
 from pipelines.rungs.protocol import Target
 from pipelines.rungs.reading import Object, meta
 from pipelines.rungs.room import Room, fitting, hold_room, joined, release_held_room
-from pipelines.rungs.written import Written
+from pipelines.rungs.written import Written, failed
 
 __all__ = ["room_deeds", "room_objects_before"]
 
@@ -57,10 +58,12 @@ def room_deeds(
 
 def room_objects_before(
     kube: Kube, deeds: Sequence[Deed], there: Sequence[Held], params: RungParams
-) -> dict[str, Object]:
-    """uid → object, of those that hold nothing of ours yet, as they are now."""
+) -> tuple[dict[str, Object], dict[str, Entry]]:
+    """uid → object, of those that hold nothing of ours yet, as they are now; and ``action_id`` →
+    its row after, of a deed whose object cannot be read: without its snapshot it is not done."""
     held = {one.uid for one in there}
     found: dict[str, Object] = {}
+    unread: dict[str, Entry] = {}
     for deed in deeds:
         if deed.done != "done":
             continue
@@ -71,9 +74,14 @@ def room_objects_before(
                 body = kube.get(kind, name, params.namespace if kind.namespaced else "")
             except ObjectMissing:
                 continue  # its write says so
+            except ClusterError as error:
+                entry, status = deed.entry, failed(error).status
+                status = "not_done" if status == "done" else status
+                unread[entry.action_id] = replace(entry, status=status, detail=str(error))
+                break
             if meta(body, "uid") not in held:
                 found[meta(body, "uid")] = body
-    return found
+    return found, unread
 
 
 def _rooms(

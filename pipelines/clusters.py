@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from pathlib import Path
+from typing import Final, Literal
 
 from pipelines.adapters.kube import Kube, connect
 from pipelines.errors import ConfigError
@@ -12,6 +13,9 @@ from pipelines.rungs.params import RungParams
 __all__ = ["Reach", "reach"]
 
 _RUNGS = RungParams()
+MOUNTED: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""Where every pod with a service account finds it. Source: Kubernetes documentation, "Accessing the
+Kubernetes API from a Pod"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +54,12 @@ def reach(
     in_cluster: bool = False,
     cluster: str | None = None,
     namespace: str | None = None,
+    mounted: Path = MOUNTED,
 ) -> Reach:
     """The cluster of the options where one is given, else that of the configuration.
 
-    Options alone read no configuration: the release has none.
+    Options alone read no configuration: the release has none. In a cluster Foretide's own namespace
+    is the pod's, by the file ``mounted``, where it is not given.
 
     Raises
     ------
@@ -62,7 +68,8 @@ def reach(
     """
     if in_cluster and (kubeconfig or context):
         raise ConfigError("--in-cluster and --kubeconfig or --context: give one of them")
-    rungs = RungParams(namespace=namespace or _RUNGS.namespace)
+    own = _own_namespace(mounted) if in_cluster else ""
+    rungs = RungParams(namespace=namespace or own or _RUNGS.namespace)
     if in_cluster:
         return Reach("in_cluster", cluster or "default", rungs=rungs)
     if kubeconfig or context:
@@ -76,3 +83,11 @@ def reach(
     rungs = settings.prescale.rungs
     rungs = replace(rungs, namespace=namespace or rungs.namespace)
     return Reach(s.connect, name, s.kubeconfig, s.context, s.timeout_s, rungs)
+
+
+def _own_namespace(mounted: Path) -> str:
+    """Of the pod that this runs in; empty where it is not said."""
+    try:
+        return mounted.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""

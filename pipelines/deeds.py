@@ -12,6 +12,7 @@ from models.holders import Holder
 from pipelines.adapters.kube import Kube
 from pipelines.applying import Terms
 from pipelines.ledger import Entry, State
+from pipelines.pace import Pace
 from pipelines.rungs.floors import give_back
 from pipelines.rungs.written import Written
 
@@ -37,16 +38,15 @@ def share_deeds(kube: Kube, holders: Mapping[str, Holder], terms: Terms) -> list
     ]
 
 
-def carry_out_room(deeds: Sequence[Deed]) -> list[Entry]:
-    """Write; the rows after. Once the API server is gone the rest is not tried."""
+def carry_out_room(deeds: Sequence[Deed], pace: Pace) -> list[Entry]:
+    """Write; the rows after. One that fails stops no other."""
     rows: list[Entry] = []
-    gone = ""
     for deed in deeds:
-        if gone:
-            rows.append(replace(deed.entry, status="not_done", detail=gone))
+        if why := pace.stop():
+            rows.append(replace(deed.entry, status="not_done", detail=why))
             continue
         written = deed.do()
-        gone = "not tried: the API server was gone" if written.status == "unreachable" else ""
+        pace.saw(f"{deed.entry.target} {deed.entry.field}", written.status)
         rows.append(
             replace(
                 deed.entry,

@@ -14,7 +14,13 @@ from features.workloads import split_workload, workload_id
 from models.guard_facts import Health
 from pipelines.adapters.kube import HPA, POD, Kube
 from pipelines.apply_params import ApplyParams
-from pipelines.errors import HistoryError, ModelError, StoreError
+from pipelines.errors import (
+    ClusterError,
+    ClusterUnreachable,
+    HistoryError,
+    ModelError,
+    StoreError,
+)
 from pipelines.hpa_needs import needed_replicas
 from pipelines.ledger import Entry
 from pipelines.run import Run
@@ -26,6 +32,7 @@ __all__ = ["health_of", "pending_pods", "raised_at"]
 _CPU = "cpu_usage_cores"
 _ERRORS = "error_ratio"
 _HELD = ("done", "kept")
+_GIVE_UP = 2
 _OVER = ("given_back", "rolled_back")
 
 
@@ -35,26 +42,21 @@ def health_of(
     workloads: Collection[str],
     entries: Iterable[Entry],
     params: ApplyParams,
-) -> tuple[dict[str, Health], tuple[str, ...]]:
-    """The health of every workload, and notes on what could not be known.
-
-    Raises
-    ------
-    ClusterError
-        Pods cannot be listed: whoever does not see them must not act.
-    """
+) -> tuple[dict[str, Health], tuple[str, ...], dict[str, str]]:
+    """The health of every workload, notes on what could not be known, and workload → why its pods
+    are not known: whoever does not see them must not raise."""
     raised = raised_at(entries)
-    pending = pending_pods(
+    pending, unread = pending_pods(
         kube, workloads, run.as_of - pd.Timedelta(params.pending_after_min, "min")
     )
     window = pd.Timedelta(params.error_window_min, "min")
     now, before = _errors(run, workloads, raised, window)
-    age_s = _forecast_age_s(run, workloads)
-    flagged, notes = _flagged(run)
-    needed = _needed(kube, workloads)
+    age_s, damaged = _forecast_age_s(run, workloads)
+    flagged, accuracy = _flagged(run)
+    needed, hpas = _needed(kube, workloads)
     found = {
         w: Health(
-            pending_pods=pending.get(w, 0),
+            pending_pods=math.nan if w in unread else pending.get(w, 0),
             error_ratio=now.get(w, math.nan),
             error_ratio_before=before.get(w, math.nan),
             forecast_age_s=age_s.get(w, math.nan),
@@ -63,7 +65,7 @@ def health_of(
         )
         for w in workloads
     }
-    return found, notes
+    return found, (*dict.fromkeys(unread.values()), *damaged, *accuracy, *hpas), unread
 
 
 def raised_at(entries: Iterable[Entry]) -> dict[str, pd.Timestamp]:
@@ -83,30 +85,44 @@ def raised_at(entries: Iterable[Entry]) -> dict[str, pd.Timestamp]:
     return found
 
 
-def pending_pods(kube: Kube, workloads: Collection[str], before: pd.Timestamp) -> Counter[str]:
-    """Pods of each workload that were made before a moment and are still pending.
+def pending_pods(
+    kube: Kube, workloads: Collection[str], before: pd.Timestamp
+) -> tuple[Counter[str], dict[str, str]]:
+    """Pods of each workload that were made before a moment and are still pending; and workload →
+    why that is not known, where its namespace could not be listed.
 
-    Only the namespaces of the workloads are listed.
+    Only the namespaces of the workloads are listed, and none after the API server failed at two.
     """
-    places = {split_workload(w)[:2] for w in workloads}
     found: Counter[str] = Counter()
-    for cluster, namespace in sorted(places):
-        for pod in kube.list(POD, namespace):
-            if _is_pending(pod, before) and (owner := _owner(pod)):
-                found[workload_id(cluster, namespace, *owner)] += 1
-    return found
+    unread: dict[tuple[str, str], str] = {}
+    failed = 0
+    for cluster, namespace in sorted({split_workload(w)[:2] for w in workloads}):
+        try:
+            if failed >= _GIVE_UP:
+                raise ClusterUnreachable("not tried: the API server did not answer for others")
+            for pod in kube.list(POD, namespace):
+                if _is_pending(pod, before) and (owner := _owner(pod)):
+                    found[workload_id(cluster, namespace, *owner)] += 1
+        except ClusterError as error:
+            failed += isinstance(error, ClusterUnreachable)
+            unread[cluster, namespace] = f"pods of {namespace} are not known: {error}"
+    told = {w: split_workload(w)[:2] for w in workloads}
+    return found, {w: unread[place] for w, place in told.items() if place in unread}
 
 
-def _needed(kube: Kube, workloads: Collection[str]) -> dict[str, float]:
+def _needed(kube: Kube, workloads: Collection[str]) -> tuple[dict[str, float], tuple[str, ...]]:
     """What the HPAs' own metrics ask for; KEDA's have one, too."""
     clusters = {split_workload(w)[0] for w in workloads}
     found: dict[str, float] = {}
-    for hpa in kube.list(HPA) if workloads else ():
-        target = mapping(hpa, "spec", "scaleTargetRef")
-        for cluster in clusters:
-            place = cluster, meta(hpa, "namespace"), text(target, "kind"), text(target, "name")
-            found[workload_id(*place)] = needed_replicas(hpa)
-    return found
+    try:
+        for hpa in kube.list(HPA) if workloads else ():
+            target = mapping(hpa, "spec", "scaleTargetRef")
+            for cluster in clusters:
+                place = cluster, meta(hpa, "namespace"), text(target, "kind"), text(target, "name")
+                found[workload_id(*place)] = needed_replicas(hpa)
+    except ClusterError as error:
+        return {}, (f"what HPAs ask for by themselves is not known: {error}",)
+    return found, ()
 
 
 def _is_pending(pod: Mapping[str, Any], before: pd.Timestamp) -> bool:
@@ -152,21 +168,28 @@ def _means(frame: pd.DataFrame) -> dict[str, float]:
     return {str(name): float(value) for name, value in means.items()}
 
 
-def _forecast_age_s(run: Run, workloads: Collection[str]) -> dict[str, float]:
-    """Age of each workload's newest capacity forecast, as far as one may be used at all."""
+def _forecast_age_s(
+    run: Run, workloads: Collection[str]
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Age of each workload's newest capacity forecast, as far as one may be used at all; and what
+    could not be read."""
     since = run.as_of - pd.Timedelta(run.settings.forecast.valid_for_h, "h")
-    left, found = set(workloads), dict[str, float]()
+    left, found, notes = set(workloads), dict[str, float](), list[str]()
     for part in reversed(run.parts(CAPACITY, since)):
         if not left:
             break
-        table = run.store.read(CAPACITY, part=part, columns=["workload", "issued_at"])
+        try:
+            table = run.store.read(CAPACITY, part=part, columns=["workload", "issued_at"])
+        except StoreError as error:  # an older one counts, with its age
+            notes.append(f"a forecast is passed over: {error}")
+            continue
         newest = table.group_by("workload").aggregate([("issued_at", "max")])
         for row in newest.to_pylist():
             if row["workload"] in left:
                 left.remove(row["workload"])
                 age = run.as_of - pd.Timestamp(row["issued_at_max"])
                 found[row["workload"]] = age.total_seconds()
-    return found
+    return found, tuple(notes)
 
 
 def _flagged(run: Run) -> tuple[frozenset[str], tuple[str, ...]]:

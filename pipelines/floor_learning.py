@@ -20,7 +20,15 @@ from models.nowcast import Nowcast, fit_nowcast
 from models.replay_case import ReplayCase, assumed_case, measured_case
 from pipelines.settings import Settings
 
-__all__ = ["COSTS", "is_load", "nowcast_of", "paying_levels", "steps_of_grid", "with_floor_costs"]
+__all__ = [
+    "COSTS",
+    "is_load",
+    "nowcast_of",
+    "paying_levels",
+    "ramp_steps",
+    "steps_of_grid",
+    "with_floor_costs",
+]
 
 COSTS = "floor_costs"
 _CPU = "cpu_usage_cores"
@@ -90,6 +98,14 @@ def steps_of_grid(step: pd.Timedelta, settings: Settings) -> int:
     return max(round(settings.prescale.issue.grid_s / step.total_seconds()), 1)
 
 
+def ramp_steps(step: pd.Timedelta, settings: Settings) -> tuple[int, float]:
+    """How many steps a floor has to see coming, its own time and a lead time, and which factor is
+    more than pods at the HPA's target can burn."""
+    scaling = settings.prescale.capacity
+    seen_s = scaling.floor_step_min * 60 + scaling.lead_time_s
+    return max(int(np.ceil(seen_s / step.total_seconds())), 1), 1 / scaling.target_ratio
+
+
 def _learned(
     actual: Floats,
     outlook: NDArray[Any],
@@ -114,6 +130,7 @@ def _learned(
         hold_s=scaling.capacity.hold_min * 60,
         issue=scaling.issue,
         hpa=scaling.replay,
+        ramps=(*ramp_steps(size * step, settings), scaling.capacity.quantile),
     )
     return {**nowcast.arrays(), COSTS: costs}
 

@@ -53,7 +53,7 @@ def forecast_rows(
         # further ahead the costs' own quantile stands, until the hour is near and is corrected
         nominal = np.full(n_rows, q)
         level = nominal if q == 0.5 else paying_levels(champions, nominal, run.settings)
-        path = near(at_level(knots, nominal), level)
+        path = near(at_level(knots, nominal), level, nominal)
         own.append(np.clip(path, least[:, None], most[:, None])[asked])
         paid.append(level[asked])
     grid = Grid(champions, start, np.stack(own), tuple(capacity_levels), asked, np.stack(paid))
@@ -62,10 +62,10 @@ def forecast_rows(
 
 def _near(
     run: Run, panel: Panel, champions: Champions, start: pd.Timestamp, n_steps: int
-) -> Callable[[Floats, Floats], Floats]:
+) -> Callable[[Floats, Floats, Floats], Floats]:
     """Puts the corrected next hours over a path, (n_series, n_steps), at each series' level."""
     if nowcast_of(champions, run.settings) is None:
-        return lambda path, _: path
+        return lambda path, *_: path
     reach = pd.Timedelta(run.settings.prescale.nowcast.reach_h, "h")
     back = look_back(champions, run.settings)
     ahead = look_from(champions, panel, start - back, back + reach, run.settings)
@@ -74,8 +74,8 @@ def _near(
     n_ahead = min(ahead.point.shape[1] - int(moment[0]), -(-n_steps // size))
     seen = ahead.since_then(panel)
 
-    def put(path: Floats, level: Floats) -> Floats:
-        told = ahead.paths(seen, moment, n_ahead, level, run.settings)[:, 0]
+    def put(path: Floats, level: Floats, nominal: Floats) -> Floats:
+        told = ahead.paths(seen, moment, n_ahead, level, run.settings, nominal=nominal)[:, 0]
         told = np.repeat(told, size, axis=1)[:, :n_steps]
         out = np.where((level > 0)[:, None], path, 0.0)
         first = out[:, : told.shape[1]]

@@ -6,11 +6,12 @@ come in parts named by the run's clock, so a run that dies in between leaves its
 and the next run says what became of them. A part is never replaced: each has a word of its own in
 its name, so that two runs of one moment keep their rows apart.
 
-Beside it a snapshot: the objects as they were before the first write of a run, as JSON.
+Beside it a snapshot: what the objects were before the first write of a run, as JSON.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import secrets
@@ -19,10 +20,13 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import pandas as pd
+import pyarrow as pa
 
 from features.frames import LEDGER
 from models.guard_facts import Past
-from pipelines.run import Run
+from pipelines.errors import StoreError
+from pipelines.run import Run, part_name
+from pipelines.rungs.annotations import PREFIX
 
 __all__ = ["Entry", "Ledger", "State", "news", "number", "past", "snapshot_of"]
 
@@ -34,6 +38,14 @@ State = Literal[
 
 _STAMPS = ("applied_at", "expires_at")
 _DAY = pd.Timedelta(1, "D")
+_IDENTITY = ("name", "namespace", "uid", "creationTimestamp")
+_SERVERS_OWN = ("managedFields", "resourceVersion", "generation")
+_FIELDS = (
+    "minReplicas", "maxReplicas", "minReplicaCount", "maxReplicaCount", "replicas", "disruption",
+    "scaleTargetRef",
+)  # fmt: skip
+"""Of ``spec``: what a floor, room or a hold is written to, and its bounds."""
+_TOLD = ("apiVersion", "kind", "metadata", "spec", "status")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +92,8 @@ class Ledger:
         self.part = f"{run.part}-{word or secrets.token_hex(4)}"
         self._actions = 0
         self._parts = 0
+        self.damaged: dict[str, str] = {}
+        """Parts that could not be read, and were passed over: their names, and why."""
 
     def numbered(self, entries: Iterable[Entry]) -> list[Entry]:
         """The entries with ids of this run's; what has one keeps it."""
@@ -112,6 +126,18 @@ class Ledger:
         """Every action since a moment as it stands now: the last row of each id, oldest first."""
         return self._of(self._run.parts(LEDGER, since))
 
+    def passed_over(self) -> tuple[str, ...]:
+        """Notes on the parts that could not be read."""
+        return tuple(
+            f"part {part} of the ledger is passed over: {why}; restore it, or move it away"
+            for part, why in sorted(self.damaged.items())
+        )
+
+    def hurt_since(self, since: pd.Timestamp) -> str:
+        """Which part written since a moment could not be read; empty where none is known."""
+        begin = part_name(since)
+        return next((part for part in sorted(self.damaged) if part >= begin), "")
+
     def days_before(self, since: pd.Timestamp, until: pd.Timestamp) -> list[Past]:
         """What was done on the whole UTC days from ``since`` to before ``until``'s.
 
@@ -120,7 +146,8 @@ class Ledger:
         found: list[Past] = []
         for day in self._days(since, until):
             text = self._run.store.get_file(_digest_name(day))
-            found += self._made_on(day) if text is None else _from_digest(text)
+            known = None if text is None else _from_digest(text)
+            found += self._made_on(day) if known is None else known
         return found
 
     def digest(self, since: pd.Timestamp, until: pd.Timestamp) -> None:
@@ -129,6 +156,8 @@ class Ledger:
         for day in self._days(since, until):
             if self._run.store.get_file(_digest_name(day)) is None:
                 rows = [asdict(p) | {"at": p.at.isoformat()} for p in self._made_on(day)]
+                if self.damaged:  # once it is mended there is more to say
+                    return
                 text = json.dumps(rows, sort_keys=True)
                 self._run.store.put_file(_digest_name(day), f"{text}\n".encode())
 
@@ -145,9 +174,16 @@ class Ledger:
         return self._run.store.put_file(f"snapshots/{self.part}.json", f"{text}\n".encode())
 
     def _of(self, parts: Iterable[str]) -> list[Entry]:
-        tables = [self._run.store.read(LEDGER, part=part) for part in parts]
+        tables = [table for part in parts if (table := self._table(part)) is not None]
         last = {str(row["action_id"]): _entry(row) for t in tables for row in t.to_pylist()}
         return sorted(last.values(), key=lambda e: (e.applied_at, e.action_id))
+
+    def _table(self, part: str) -> pa.Table | None:
+        try:
+            return self._run.store.read(LEDGER, part=part)
+        except StoreError as error:
+            self.damaged[part] = str(error)
+            return None
 
     def _days(self, since: pd.Timestamp, until: pd.Timestamp) -> list[pd.Timestamp]:
         """The days that have parts."""
@@ -186,9 +222,34 @@ def news(entries: Iterable[Entry], known: Iterable[Entry]) -> list[Entry]:
 
 
 def snapshot_of(body: Mapping[str, Any]) -> dict[str, Any]:
-    """An object without what the server keeps for itself: managed fields and status."""
-    metadata = {k: v for k, v in body.get("metadata", {}).items() if k != "managedFields"}
-    return {k: v for k, v in body.items() if k != "status"} | {"metadata": metadata}
+    """What is kept of an object: which one it is, the fields that we may write, annotations of
+    ours, and of the rest a hash.
+
+    A trigger's metadata, a pod's environment and the copy that kubectl keeps in an annotation may
+    hold secrets: whether they changed is all that is needed of them. Status, managed fields and
+    what the server counts are no part of it.
+    """
+    metadata = {k: v for k, v in body.get("metadata", {}).items() if k not in _SERVERS_OWN and v}
+    notes = metadata.pop("annotations", {})
+    ours = {k: v for k, v in notes.items() if k.startswith(PREFIX)}
+    theirs = {k: v for k, v in notes.items() if k not in ours}
+    named = {k: metadata.pop(k) for k in _IDENTITY if k in metadata}
+    spec = body.get("spec") or {}
+    shown = {k: spec[k] for k in _FIELDS if k in spec}
+    rest = {
+        "metadata": metadata,
+        "annotations": theirs,
+        "spec": {k: v for k, v in spec.items() if k not in shown},
+        "more": {k: v for k, v in body.items() if k not in _TOLD},
+    }
+    # the uid keeps two objects with the same secret from having the same hash
+    text = json.dumps([named.get("uid", ""), rest], sort_keys=True, default=str)
+    return {
+        **{k: body[k] for k in ("apiVersion", "kind") if k in body},
+        "metadata": {**named, **({"annotations": ours} if ours else {})},
+        "spec": shown,
+        "rest": hashlib.sha256(text.encode()).hexdigest(),
+    }
 
 
 def number(written: str, rung: str) -> int | None:
@@ -202,8 +263,12 @@ def _digest_name(day: pd.Timestamp) -> str:
     return f"ledger-days/{day:%Y%m%d}.json"
 
 
-def _from_digest(text: bytes) -> list[Past]:
-    return [Past(**(row | {"at": pd.Timestamp(row["at"])})) for row in json.loads(text)]
+def _from_digest(text: bytes) -> list[Past] | None:
+    """Nothing where it is damaged: the parts say the same."""
+    try:
+        return [Past(**(row | {"at": pd.Timestamp(row["at"])})) for row in json.loads(text)]
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def _words(entry: Entry) -> tuple[str, ...]:

@@ -13,16 +13,18 @@ from models.holders import Holder
 from pipelines.adapters.kube import Kube
 from pipelines.applying import Job
 from pipelines.errors import ClusterError
-from pipelines.ledger import Entry, number
+from pipelines.ledger import Entry, number, snapshot_of
 from pipelines.run import Run
 from pipelines.rungs.floors import SLOTS
 from pipelines.rungs.same import same_as_before
 
-__all__ = ["compared", "rolled_back", "settled"]
+__all__ = ["compared", "rolled_back", "settled", "taken_back"]
 
 _ALIVE = pd.Timedelta(4, "min")
 """A younger row may be of a run that still works: they come every five minutes."""
 _BACK = ("given_back", "rolled_back")
+_WRITTEN = ("done", "kept", "conflict", "reverted", *_BACK)
+"""``conflict`` where it was taken back while we looked."""
 
 
 def settled(entries: Iterable[Entry], holders: Iterable[Holder], now: pd.Timestamp) -> list[Entry]:
@@ -48,6 +50,46 @@ def compared(kube: Kube, run: Run, rows: Sequence[Entry], before: Sequence[Entry
             row = replace(row, detail=_difference(kube, holder, was))  # noqa: PLW2901
         found.append(row)
     return found
+
+
+def taken_back(
+    entries: Iterable[Entry], holders: Iterable[Holder], now: pd.Timestamp
+) -> list[Entry]:
+    """Rows for floors that somebody changed since we wrote them, once for each write of ours.
+
+    The count on the object goes with its annotations when the hold expires; the ledger stays.
+    """
+    last: dict[str, Entry] = {}
+    for e in entries:
+        if e.field.split(" ", 1)[0] in SLOTS and e.status in _WRITTEN:
+            last[e.target] = e
+    found: list[Entry] = []
+    for holder in holders:
+        e = last.get(holder.workload)
+        if e is None or e.status == "reverted" or e.uid != holder.uid or not _is_taken(holder):
+            continue
+        who = ", ".join(holder.owners) or "somebody"
+        row = replace(
+            e,
+            action_id="",
+            status="reverted",
+            before=str(holder.value),
+            after="unset" if holder.floor is None else str(holder.floor),
+            reason=f"{who} took the floor back",
+            applied_at=now,
+            expires_at=now,
+            replicas=holder.replicas,
+            stage="",
+            detail="found so by the run after",
+            rolled_back_by="",
+        )
+        found.append(row)
+    return found
+
+
+def _is_taken(holder: Holder) -> bool:
+    mine = holder.ours and not holder.owners
+    return holder.held and not mine and holder.value not in (None, holder.floor)
 
 
 def rolled_back(rows: Iterable[Entry], before: Iterable[Entry]) -> list[Entry]:
@@ -97,7 +139,8 @@ def _difference(kube: Kube, holder: Holder, was: Mapping[str, Any]) -> str:
         now = kube.get(SLOTS[holder.rung].kind, holder.name, holder.namespace)
     except ClusterError as error:
         return f"given back, and not seen again: {error}"
-    differences = same_as_before(was, now)
+    # a snapshot of an older version has the whole object
+    differences = same_as_before(was, snapshot_of(now) if "rest" in was else now)
     if not differences:
         return "as it was, by the snapshot"
     return f"not as it was: {'; '.join(differences[:3])}"

@@ -94,9 +94,9 @@ def _floors(
     nominal = np.array(quantiles_of(names, scaling.rules, scaling.capacity))
     per_pod = case.pod_capacity_cores * case.target_ratio * unit
     back, parts = look_back(champions, settings), list[Floats]()
-    level = np.full(len(champions.chosen), scaling.capacity.quantile)
-    level[row[row >= 0]] = nominal[row >= 0]
-    level = paying_levels(champions, level, settings)
+    asked = np.full(len(champions.chosen), scaling.capacity.quantile)
+    asked[row[row >= 0]] = nominal[row >= 0]
+    level = paying_levels(champions, asked, settings)
     at = start
     while at < series.end:
         length = back + pd.Timedelta((issues * every + n_ahead) * grid_s, "s")
@@ -104,7 +104,7 @@ def _floors(
         first = round((at - ahead.since) / ahead.step)
         moments = first + every * np.arange(issues, dtype=np.int64)
         seen = ahead.since_then(series)
-        paths = ahead.paths(seen, moments, n_ahead, level, settings)[row]
+        paths = ahead.paths(seen, moments, n_ahead, level, settings, nominal=asked)[row]
         last = _before(seen, moments)[row]
         top = carried(paths, last, grid_s, begin, floor_s + lead_s + hold_s)
         parts.append(top.reshape(len(row), -1))

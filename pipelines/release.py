@@ -96,7 +96,7 @@ def _is_due(one: Held, now: pd.Timestamp, match: str | None) -> bool:
         return True
     if match is not None:
         return fnmatchcase(one.workload, match)
-    return one.until is None or one.until <= now
+    return one.expired(now)
 
 
 def _name(one: Held) -> str:

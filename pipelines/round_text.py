@@ -11,12 +11,15 @@ from pipelines.ledger import Entry
 from pipelines.outcome import Outcome, merge_reasons
 from pipelines.plain import plain
 from pipelines.round import Round
+from pipelines.rungs.annotations import careful
 from pipelines.rungs.floors import ignore_differences
 
 __all__ = ["outcome_of"]
 
 _WRITES = ("raise", "step_down", "give_back")
-_WRONG = ("conflict", "changed", "gone", "forbidden", "refused", "reverted")
+_WRONG = (
+    "conflict", "changed", "gone", "forbidden", "refused", "reverted", "unreachable", "not_done",
+)  # fmt: skip
 _SNIPPETS = 3
 _STOPPED = 20
 
@@ -61,15 +64,35 @@ def _lines(seen: Round, rows: Sequence[Entry], *, dry_run: bool) -> Iterator[str
         yield f"plan {seen.plan.plan_id}, expires {seen.plan.expires_at:%Y-%m-%d %H:%M} UTC"
     yield from seen.notes
     for entry in seen.found:
-        yield f"an earlier run died: {entry.target}: {entry.status}: {entry.detail}"
+        if entry.status == "reverted":
+            yield f"taken back: {entry.target} {entry.before} -> {entry.after}: {entry.reason}"
+        else:
+            yield f"an earlier run died: {entry.target}: {entry.status}: {entry.detail}"
     due = [x.entry for x in (*seen.deeds, *seen.jobs)]
     for row in due if dry_run else rows:
         yield _told(row, dry_run=dry_run)
+    due_too = {row.target for row in due}
+    for d in seen.decisions:
+        holder = seen.holders.get(d.workload)
+        if d.what == "keep" and holder is not None and holder.held and d.workload not in due_too:
+            why = _against(seen, holder, d)
+            if why:
+                yield f"still held: {d.workload} at {d.floor}{why}: {d.reason}"
     stopped = [d for d in seen.decisions if d.what in ("wait", "refuse")]
     yield from (f"{_word(d)}: {d.workload}: {d.reason}" for d in stopped[:_STOPPED])
     if len(stopped) > _STOPPED:
         yield f"and {len(stopped) - _STOPPED} more wait or are refused: --json has all"
     yield from _snippets(seen, rows)
+
+
+def _against(seen: Round, holder: Holder, decision: Decision) -> str:
+    """Why a person would not expect a floor to stand: its mode forbids it, or nobody here knows its
+    plan."""
+    want = seen.wanted.get(holder.workload)
+    mode = careful(holder.mode, want.mode if want is not None else None)
+    if mode in ("off", "shadow"):
+        return f", though its mode is {mode}"
+    return "" if decision.renew or want is not None else ", though the plan does not want it"
 
 
 def _told(row: Entry, *, dry_run: bool) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from pipelines.adapters.kube import Kube
-from pipelines.errors import ClusterError
+from pipelines.errors import ClusterError, StoreError
 from pipelines.plain import plain
 from pipelines.rungs.discovery import Ladder, ladder
 from pipelines.rungs.held import Held, held
 from pipelines.rungs.params import RungParams
 from pipelines.switch import read_switch, stopped_text
+
+if TYPE_CHECKING:
+    from pipelines.ledger import Entry
 
 __all__ = ["Status", "Told", "status"]
 
@@ -105,9 +108,9 @@ def status(
     if store is None:
         notes = (*notes, "the store was not looked at")
         return Status(cluster, now, there, rungs, notes=notes)
-    rows = _ledger(store, now)
+    rows, more = _ledger(store, now)
     waiting, taken = _of(rows, "waiting"), _of(rows, *_TAKEN)
-    return Status(cluster, now, there, rungs, waiting, taken, notes)
+    return Status(cluster, now, there, rungs, waiting, taken, (*notes, *more))
 
 
 def _switch(kube: Kube, namespace: str) -> tuple[str, ...]:
@@ -120,27 +123,47 @@ def _switch(kube: Kube, namespace: str) -> tuple[str, ...]:
 _TAKEN = ("reverted", "conflict", "changed")
 
 
-def _ledger(store: tuple[str | None, str | None], now: pd.Timestamp) -> list[Told]:
-    """The last row of every target, of the last day; what waits while there is still a window."""
+def _ledger(
+    store: tuple[str | None, str | None], now: pd.Timestamp
+) -> tuple[list[Told], list[str]]:
+    """The last row of every target, of the last day; what waits where the newest plan still wants
+    it, under that plan's name: no other can be approved. And notes."""
     from pipelines.ledger import Ledger  # these take a second, and a store
+    from pipelines.plans import newest_plan
     from pipelines.run import RunRef
 
     run = RunRef.resolve(store[0], None, store[1], None, now).open()
-    last = {e.target: e for e in Ledger(run).entries(now - pd.Timedelta(24, "h"))}
-    return [
+    ledger = Ledger(run)
+    last: dict[str, Entry] = {}
+    for e in ledger.entries(now - pd.Timedelta(24, "h")):
+        # who took it says more than that it was refused for that
+        if e.status != "refused" or e.target not in last or last[e.target].status not in _TAKEN:
+            last[e.target] = e
+    notes = list(ledger.passed_over())
+    try:
+        plan = newest_plan(run)
+    except StoreError as error:
+        plan, notes = None, [*notes, str(error)]
+    wants = {f.workload for f in plan.floors if f.ends_at > now} if plan else set[str]()
+    newest = plan.plan_id if plan else ""
+    told = [
         Told(
             e.target,
             e.status,
             f"{e.applied_at:%Y-%m-%dT%H:%MZ}",
             f"{e.expires_at:%Y-%m-%dT%H:%MZ}",
-            e.plan_id,
+            newest if e.status == "waiting" else e.plan_id,
             e.before,
             e.after,
-            "; ".join(filter(None, (e.reason, e.detail))),
+            # of a plan before, whose name is in its words
+            "; ".join(filter(None, (e.reason.replace(e.plan_id, newest), e.detail)))
+            if e.status == "waiting" and e.plan_id
+            else "; ".join(filter(None, (e.reason, e.detail))),
         )
         for e in last.values()
-        if e.status != "waiting" or e.expires_at > now
+        if e.status != "waiting" or e.target in wants
     ]
+    return told, notes
 
 
 def _of(rows: Sequence[Told], *states: str) -> tuple[Told, ...]:

@@ -10,8 +10,10 @@ import pandas as pd
 from models.actions import Floor, Plan
 from models.canary import is_trusted, lead_in_s
 from models.guard_facts import Past, Wanted
-from models.guard_params import CanaryParams
-from pipelines.approvals import Approval, is_approved
+from models.guard_params import GuardParams
+from models.modes import Mode, Rule, mode_of
+from pipelines.approvals import Approval, approved_floor
+from pipelines.rungs.annotations import careful
 
 __all__ = ["wanted_now"]
 
@@ -21,12 +23,19 @@ def wanted_now(
     now: pd.Timestamp,
     past: Iterable[Past],
     approved: Collection[Approval],
-    params: CanaryParams,
+    params: GuardParams,
+    *,
+    every_min: float = 5.0,
+    rules: Sequence[Rule] = (),
+    mode: Mode = "act",
 ) -> list[Wanted]:
-    """The floor of every workload that has one now, or whose rollout has to begin now.
+    """The floor of every workload that has one now, or whose way there has to begin now.
 
     ``until`` is where the workload's own floor comes back: floors that follow each other are one
     hold, so that between two of them nothing is given back. An expired plan wants nothing.
+
+    ``every_min`` is how often this is asked. ``rules`` and ``mode`` are the intent of the settings
+    as they are now: where it is more careful than the plan's, it counts.
     """
     if not plan.as_of <= now < plan.expires_at:
         return []
@@ -36,24 +45,45 @@ def wanted_now(
         known[action.workload].append(action)
     found: list[Wanted] = []
     for workload, floors in _by_workload(plan.floors).items():
-        lead = lead_in_s(is_trusted(workload, known[workload], now, params), params)
-        soon = now + pd.Timedelta(lead, "s")
-        due = [f for f in floors if f.starts_at <= soon and f.ends_at > now]
+        due = _due(floors, is_trusted(workload, known[workload], now, params.canary), now, params,
+                   every_min * 60)  # fmt: skip
         if not due:
             continue
         most = max(due, key=lambda f: f.after)
+        seen, by = approved_floor(approved, workload)
         found.append(
             Wanted(
                 workload=workload,
                 floor=most.after,
                 until=min(_end(floors, due[-1]), plan.expires_at),
-                mode=most.mode,
+                mode=careful(most.mode, mode_of(workload, rules, mode)) or most.mode,
                 gate=most.gate,
                 plan_id=plan_id,
-                approved=is_approved(approved, workload, most.after),
+                approved=most.after <= seen,
+                approved_floor=seen,
+                approved_plan=by,
+                due=most.starts_at,
             )
         )
     return found
+
+
+def _due(
+    floors: Sequence[Floor], trusted: bool, now: pd.Timestamp, guard: GuardParams, every_s: float
+) -> list[Floor]:
+    """Those of now, and those ahead that have to be begun now to stand in time.
+
+    Steps are counted from the user's own floor, however far up the way is by now. One ahead that
+    may not act does not stand in for one of now that may.
+    """
+    found = [f for f in floors if f.starts_at <= now < f.ends_at]
+    has_one = bool(found)
+    for floor in floors:
+        lead = lead_in_s(trusted, floor.original, floor.after, guard, every_s=every_s)
+        ahead = now < floor.starts_at <= now + pd.Timedelta(lead, "s")
+        if ahead and (floor.gate == "act" or not has_one):
+            found.append(floor)
+    return sorted(found, key=lambda f: f.starts_at)
 
 
 def _by_workload(floors: Sequence[Floor]) -> dict[str, list[Floor]]:

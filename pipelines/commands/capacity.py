@@ -6,12 +6,16 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipelines.commands.options import call, config_path, options
 from pipelines.plain import plain
+
+if TYPE_CHECKING:
+    from pipelines.rungs.params import RungParams
+    from pipelines.rungs.written import Written
 
 __all__ = ["CAPACITY"]
 
@@ -37,6 +41,7 @@ def _connection(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @options(inputs=False)
 @click.option("--approve", metavar="PLAN_ID", help="Say yes to what waits for a person.")
+@click.option("--days", type=float, metavar="N", help="With --approve: for so many days.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--watch", is_flag=True, help=f"Again every {_EVERY_S} s, until stopped.")
 @click.option("--resume", is_flag=True, help="Take away what `release --all --stop` set, first.")
@@ -52,6 +57,8 @@ def apply(as_json: bool, watch: bool, resume: bool, **parameters: Any) -> None:
     """
     if watch and (parameters["as_of"] or parameters["approve"]):
         raise click.UsageError("--watch goes with the clock: give no --as-of and no --approve")
+    if parameters["days"] is not None and not parameters["approve"]:
+        raise click.UsageError("--days goes with --approve")
     if resume and parameters["dry_run"]:
         raise click.UsageError("--resume writes: give no --dry-run")
     if resume:
@@ -129,10 +136,22 @@ def release(
         switch = (set_switch(kube, own, "off"),) if stop else ()
         what = "*" if everything else workload
         found = give_back(kube, there.name, present(), match=what, namespace=own)
-    found = replace(found, written=(*switch, *found.written))
+    found = replace(found, written=(*switch, *_patches(there.rungs), *found.written))
     click.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
     if found.failed or any(w.status != "done" for w in switch):
         ctx.exit(1)
+
+
+def _patches(rungs: RungParams) -> list[Written]:
+    """What has expired of a GitOps folder, where the configuration names one."""
+    if rungs.floor != "gitops":
+        return []
+    from pipelines.applying_files import drop_expired_patches
+    from pipelines.clock import present
+    from pipelines.rungs.written import Written
+
+    names = drop_expired_patches(rungs.gitops_folder, present())
+    return [Written("done", detail="its time is over", what=f"patch {name}") for name in names]
 
 
 @click.command()

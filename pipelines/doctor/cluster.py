@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
+import pandas as pd
 import yaml
 
 from models.holders import Holder
@@ -22,9 +23,12 @@ from pipelines.adapters.kube import (
     Kind,
     Kube,
 )
+from pipelines.apply_params import ApplyParams
+from pipelines.clock import present
 from pipelines.clusters import Reach
 from pipelines.doctor.check import Check
 from pipelines.errors import ClusterError, ConfigError
+from pipelines.release_job import CRON_JOB, release_job
 from pipelines.rungs.discovery import ladder
 from pipelines.rungs.floors import ignore_differences
 from pipelines.rungs.holders import read_holders
@@ -32,11 +36,10 @@ from pipelines.rungs.params import RungParams
 
 __all__ = ["Need", "check_cluster", "needs"]
 
-_CRON_JOB = Kind("batch", "v1", "cronjobs", "CronJob")
-_RELEASE = "app.kubernetes.io/name=foretide-release"
+_TTL = pd.Timedelta(ApplyParams().ttl_min, "min")
+"""By when the release job must have succeeded: what apply takes where nothing else is set."""
 _READ = ("get", "list")
 _RBAC = "apply config/deploy/rbac-apply.yaml, or add to the ClusterRole: "
-_DEPLOY = "kubectl apply -k config/deploy"
 _SHOWN = 3
 
 
@@ -69,6 +72,8 @@ def needs(params: RungParams) -> tuple[Need, ...]:
         found += [Need(verb, NODE_POOL) for verb in (*_READ, "patch")]
     if params.room == "static_nodepool":
         found.append(Need("patch", NODE_POOL, subresource="scale"))
+    if params.floor == "auto":
+        found.append(Need("list", CRON_JOB, params.namespace))
     return tuple(dict.fromkeys(found))
 
 
@@ -171,17 +176,9 @@ def _problems(kube: Kube, there: Reach, _: RungParams) -> Check:
 
 def _release_job(kube: Kube, _: Reach, params: RungParams) -> Check:
     """Without it nothing is given back while no apply runs."""
-    name = "release job"
-    remedy = f"install it before anything may act: {_DEPLOY}"
-    if not kube.serves(_CRON_JOB):
-        return Check(name, "warn", "the cluster serves no CronJobs", remedy)
-    jobs = list(kube.list(_CRON_JOB, labels=_RELEASE))
-    if not jobs:
-        return Check(name, "warn", f"no CronJob is labelled {_RELEASE}", remedy)
-    if all(job.get("spec", {}).get("suspend") for job in jobs):
-        return Check(name, "warn", "the CronJob is suspended", "resume it: nothing is given back")
-    place = jobs[0]["metadata"]
-    return Check(name, "ok", f"{place.get('namespace', params.namespace)}/{place['name']}")
+    now = kube.server_time() or present()
+    job = release_job(kube, params.namespace, now, _TTL)
+    return Check("release job", "ok" if job.runs else "warn", job.detail, job.remedy)
 
 
 _CHECKS: tuple[tuple[str, Callable[[Kube, Reach, RungParams], Check]], ...] = (

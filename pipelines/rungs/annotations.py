@@ -94,8 +94,13 @@ class Mark:
         return f"{PREFIX}{self.scope}{what}"
 
     @property
+    def given(self) -> str:
+        """Stands there between the two requests that give a field back."""
+        return f"{PREFIX}given-back-{self.word}"
+
+    @property
     def names(self) -> tuple[str, ...]:
-        """All of them."""
+        """All that stand on a held field."""
         rest = ("plan-id", "valid-until", "reverts", "object-uid", "reason")
         return (self.original, self.value, *(self.name(what) for what in rest))
 

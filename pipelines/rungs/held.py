@@ -19,15 +19,17 @@ from pipelines.adapters.kube import (
     SCALED_OBJECT,
     Kind,
     Kube,
+    RetryParams,
 )
 from pipelines.errors import ClusterError
-from pipelines.rungs.annotations import Mark, shown
+from pipelines.rungs.annotations import shown
 from pipelines.rungs.floors import SLOTS
 from pipelines.rungs.hold import HOLD_SLOT, release_nodes
 from pipelines.rungs.installed import OURS
 from pipelines.rungs.protocol import Slot, Target, look, restore
 from pipelines.rungs.reading import Object, mapping, meta, text, whole
 from pipelines.rungs.room import ROOM_SLOTS, release_held_room
+from pipelines.rungs.slots import HOLD_LONGEST
 from pipelines.rungs.static_pool import POOL_MARK
 from pipelines.rungs.written import Written, failed
 
@@ -35,6 +37,9 @@ __all__ = ["ROOM_NAMESPACE", "Held", "held", "release_everything", "release_room
 
 What = Literal["floor", "room", "hold"]
 ROOM_NAMESPACE: Final = "foretide"
+BRIEF: Final = RetryParams(attempts=2, total_s=5.0, wait_max_s=2.0)
+"""Of the retries of one object: a job that has four minutes has many objects to give back."""
+_AGAIN: Final = ("unreachable", "refused", "forbidden")
 KINDS: Final[tuple[tuple[Kind, What, str], ...]] = (
     (SCALED_OBJECT, "floor", ""),
     (HPA, "floor", ""),
@@ -80,21 +85,25 @@ class Held:
     problem: str = ""
 
     def expired(self, now: pd.Timestamp) -> bool:
-        """Whether its time is over; one whose time cannot be read has none."""
-        return self.until is not None and self.until <= now
+        """Whether its time is over; one whose time cannot be read, or is none of ours, has none
+        left."""
+        return self.until is None or not now < self.until <= now + HOLD_LONGEST
 
 
-def held(kube: Kube, cluster: str, *, namespace: str = ROOM_NAMESPACE) -> list[Held]:
-    """Everything of ours; a kind that cannot be listed is one entry without a name.
+def held(
+    kube: Kube, cluster: str, *, namespace: str = ROOM_NAMESPACE, given: bool = False
+) -> list[Held]:
+    """Everything of ours; a kind that cannot be listed is one entry without a name. A field that we
+    alone own and whose annotations are gone is among them, with a problem.
 
     ``namespace`` is where the objects that hold room are installed: no right to look for them
-    elsewhere is needed.
+    elsewhere is needed. With ``given`` also what was given back and still has our name on it.
     """
     found: list[Held] = []
     for kind, what, labels in KINDS:
         try:
             where = namespace if labels else ""
-            found += _listed(kube, kind, what, where, labels, cluster)
+            found += _listed(kube, kind, what, where, labels, cluster, given)
         except ClusterError as error:
             unread = workload_id(cluster, "-", kind.kind, "")
             found.append(Held(what, kind.kind, "", "", "", unread, problem=str(error)))
@@ -110,20 +119,27 @@ def release_everything(
     cluster: str = "default",
     namespace: str = ROOM_NAMESPACE,
 ) -> list[Written]:
-    """Give back what is held, each object alone: one that fails does not stop the others.
+    """Give back what is held, each object alone: one that fails does not stop the others, nor keep
+    them waiting; it is tried again after them.
 
     Parameters
     ----------
     expired_only : only what was held until ``now`` or before
     match : a glob over ``cluster/namespace/kind/name``, as of ``Held.workload``
     """
-    ended: list[Written] = []
-    for one in held(kube, cluster, namespace=namespace):
-        if not one.name:
-            ended.append(Written("unreachable", detail=one.problem, what=one.kind))
-        elif fnmatchcase(one.workload, match) and (one.expired(now) or not expired_only):
-            ended.append(_released(kube, one))
-    return ended
+    found = held(kube, cluster, namespace=namespace, given=True)
+    unread = [Written("unreachable", detail=h.problem, what=h.kind) for h in found if not h.name]
+    due = [
+        h
+        for h in found
+        if h.name and fnmatchcase(h.workload, match) and (h.expired(now) or not expired_only)
+    ]
+    with kube.retrying(BRIEF):
+        ended = [_released(kube, one) for one in due]
+        for i, one in enumerate(due):
+            if ended[i].status in _AGAIN:
+                ended[i] = _released(kube, one)
+    return [*unread, *ended]
 
 
 def release_room(kube: Kube, *, namespace: str = ROOM_NAMESPACE) -> list[Written]:
@@ -149,19 +165,25 @@ def _released(kube: Kube, one: Held) -> Written:
 
 
 def _listed(
-    kube: Kube, kind: Kind, what: What, namespace: str, labels: str, cluster: str
+    kube: Kube,
+    kind: Kind,
+    what: What,
+    namespace: str,
+    labels: str,
+    cluster: str,
+    given: bool,
 ) -> Iterator[Held]:
     if not kube.serves(kind):
         return
-    mark, describe = _readers(kind, what)
+    describe = _reader(kind, what)
     for obj in kube.list(kind, namespace, labels):
-        if mark.read(obj).held:
-            yield describe(obj, cluster)
+        if (one := describe(obj, cluster, given)) is not None:
+            yield one
 
 
-def _readers(kind: Kind, what: What) -> tuple[Mark, Callable[[Object, str], Held]]:
+def _reader(kind: Kind, what: What) -> Callable[[Object, str, bool], Held | None]:
     if what == "room" and kind == NODE_POOL:
-        return POOL_MARK, _of_pool
+        return _of_pool
     slot = (
         HOLD_SLOT
         if what == "hold"
@@ -169,11 +191,13 @@ def _readers(kind: Kind, what: What) -> tuple[Mark, Callable[[Object, str], Held
         if what == "room"
         else SLOTS["keda" if kind == SCALED_OBJECT else "hpa"]
     )
-    return slot.mark, lambda obj, cluster: _of_slot(slot, what, obj, cluster)
+    return lambda obj, cluster, given: _of_slot(slot, what, obj, cluster, given)
 
 
-def _of_slot(slot: Slot, what: What, obj: Object, cluster: str) -> Held:
+def _of_slot(slot: Slot, what: What, obj: Object, cluster: str, given: bool) -> Held | None:
     seen = look(slot, obj)
+    if not (seen.state.held or seen.doubt or (given and seen.given)):
+        return None
     copied = "its annotations were copied from another object" if seen.copied else ""
     reference = mapping(obj, "spec", "scaleTargetRef") if what == "floor" else {}
     kind = text(reference, "kind") or ("Deployment" if reference else slot.kind.kind)
@@ -189,17 +213,19 @@ def _of_slot(slot: Slot, what: What, obj: Object, cluster: str) -> Held:
         value=shown(seen.value),
         original=shown(seen.state.original) if seen.state.known else "",
         plan_id=seen.state.plan_id,
-        until=seen.state.until,
+        until=seen.until,
         reverts=seen.state.reverts,
         owners=seen.others,
         ours=seen.mine,
         reason=seen.state.reason,
-        problem="; ".join(filter(None, (copied, seen.state.broken))),
+        problem=seen.doubt or "; ".join(filter(None, (copied, seen.state.broken))),
     )
 
 
-def _of_pool(obj: Object, cluster: str) -> Held:
+def _of_pool(obj: Object, cluster: str, _given: bool) -> Held | None:
     state, nodes = POOL_MARK.read(obj), whole(obj, "spec", "replicas")
+    if not state.held:
+        return None
     return Held(
         what="room",
         kind=NODE_POOL.kind,

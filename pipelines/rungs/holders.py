@@ -18,7 +18,7 @@ from pipelines.adapters.kube import (
     Kind,
     Kube,
 )
-from pipelines.rungs.annotations import annotations_of, careful, read_mode
+from pipelines.rungs.annotations import MODE, annotations_of, careful, read_mode
 from pipelines.rungs.floors import SLOTS
 from pipelines.rungs.gitops import rendered
 from pipelines.rungs.reading import Object, items, mapping, meta, text, whole
@@ -189,8 +189,10 @@ def _base(
     shown = rendered(obj, seen.value)
     said: list[Mode | None] = [mode for mode, _ in modes]
     wrong = [text for _, text in modes if text]
-    if key[0] in ("Deployment", "StatefulSet") and target is None:
+    if target is None and key[0] in ("Deployment", "StatefulSet"):
         wrong.append(f"its target {key[0]} {key[2]} is not there")
+    elif target is None:
+        wrong.append(f"its target {key[0]} {key[2]} is not read: a {MODE} on it would not be seen")
     holder = Holder(
         workload=workload_id(around.cluster, namespace, key[0], key[2]),
         rung=rung,
@@ -206,7 +208,7 @@ def _base(
         ours=seen.ours,
         original=whole(plain.original) if plain and seen.mine else seen.value,
         plan_id=(plain.plan_id or "unknown") if plain else "",
-        held_until=plain.until if plain else None,
+        held_until=seen.until if plain else None,
         reverts=plain.reverts if plain else 0,
         mode=careful(*said),
         problem="; ".join([*wrong, *_wrong(seen, ceiling)]),
@@ -223,8 +225,8 @@ def _base(
 
 def _wrong(seen: Seen, ceiling: int | None) -> list[str]:
     """Why nothing can be raised on an object, by itself."""
-    found = [seen.state.broken] if seen.state.broken and not seen.copied else []
-    if seen.copied:
+    found = [seen.doubt] if seen.doubt else []
+    if seen.copied and not seen.doubt:
         found.append("foretide's annotations were copied from another object: release them")
     if ceiling is not None and seen.value is not None and ceiling < seen.value:
         found.append(f"its maximum of {ceiling} replicas is below its minimum of {seen.value}")

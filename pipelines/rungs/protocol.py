@@ -4,10 +4,11 @@ Read it (uid, resourceVersion, value, owners); apply the new value without force
 resourceVersion, so that nothing is created and nothing is overwritten that was not seen, and with
 the original value in an annotation of the same request. To give back, the *original value* is
 applied without the annotations, in one request: releasing the field as its only owner would reset
-it to the API's default. Only where the field was unset it is released.
+it to the API's default. Only where the field was unset it is released. An original whose annotation
+is not ours, by managedFields, is not believed: a person has to give that field back.
 
-Once it is given back the value is still ours, until its owner applies it again: then our share can
-be dropped, which ``restore`` does where nothing is held.
+Then our entry is taken out of managedFields (``letting_go``), so that whoever set the value may set
+another one without a conflict. Between the two requests an annotation says that it is given back.
 
 Whose value is it? Ours alone, if managedFields say so: whoever changes a field becomes its owner.
 
@@ -18,20 +19,22 @@ we alone                           keep the original               apply the ori
 we and others (same value)         their value is the original     leave the value, drop our share
 others                             their value is the original,    leave the value, drop our
                                    counted as a revert             annotations
-nobody (managedFields stripped)    by the value: ours if it is     the same
-                                   the one that we wrote
+nobody (managedFields stripped)    refused where the value is the  the same
+                                   one that we wrote
 =================================  ==============================  ===============================
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Final
 
 from pipelines.adapters.kube import Kube
 from pipelines.errors import ClusterError, FieldConflict, ObjectChanged
 from pipelines.rungs.annotations import Value, annotations_of, shown
+from pipelines.rungs.letting_go import identity, let_go
 from pipelines.rungs.reading import Object, meta
 from pipelines.rungs.slots import Lease, Seen, Slot, Target, look
 from pipelines.rungs.written import Written, failed
@@ -101,8 +104,8 @@ def _hold(
 ) -> Written:
     seen = look(slot, obj)
     before = shown(seen.value)
-    if seen.mine and (why := _unknown(slot, seen)):
-        return Written("refused", before, before, why)
+    if seen.doubt:
+        return Written("refused", before, before, seen.doubt)
     original = seen.state.original if seen.mine else seen.value
     value = want(original, seen.value)
     if value is None:
@@ -124,7 +127,8 @@ def _hold(
     if seen.taken and reverts >= REVERTS_MAX:
         if not same:
             kube.apply(slot.kind, _body(slot, obj, notes, None))
-        return Written("reverted", before, before, f"{seen.who} took it back {reverts} times")
+        text = f"{seen.who} took it back {reverts} times"
+        return Written("reverted", before, before, text, taken=seen.who)
     if seen.mine and seen.value == value and same:
         return Written("done", before, before, "held already")
     body = _body(slot, obj, notes, value)
@@ -134,7 +138,8 @@ def _hold(
         if not _may_force(error, force_owners):
             return Written("conflict", before, before, _refusal(error))
         kube.apply(slot.kind, body, force=True)
-    return _confirmed(kube, slot, obj, before, value, reverts)
+    ended = _confirmed(kube, slot, obj, before, value, reverts)
+    return replace(ended, taken=ended.taken or (seen.who if seen.taken else ""))
 
 
 def _confirmed(
@@ -153,68 +158,57 @@ def _confirmed(
     if seen.ours:
         return Written("changed", before, now, f"the server made {now} of {shown(value)}")
     if reverts + 1 >= REVERTS_MAX:
-        return Written("reverted", before, now, f"{seen.who} took it back {reverts + 1} times")
-    return Written("conflict", before, now, f"{seen.who} took it back at once")
+        text = f"{seen.who} took it back {reverts + 1} times"
+        return Written("reverted", before, now, text, taken=seen.who)
+    return Written("conflict", before, now, f"{seen.who} took it back at once", taken=seen.who)
 
 
 def _restore(kube: Kube, slot: Slot, obj: Object) -> Written:
     seen = look(slot, obj)
     before = shown(seen.value)
-    if not seen.state.held and seen.ours and seen.others:
-        # we gave it back, and its owner has claimed it again: our share would be in the way of the
-        # next change
-        kube.apply(slot.kind, _body(slot, obj, {}, None))
-        return Written("done", before, before, f"left to {seen.who}")
+    if seen.doubt:
+        return Written("refused", before, before, seen.doubt)
     if not seen.state.held:
-        return Written("done", before, before, "nothing of ours is on it")
+        return _unheld(kube, slot, obj, seen)
+    mark = {slot.mark.given: "yes"}
     if seen.mine:
-        if why := _unknown(slot, seen):
-            return Written("refused", before, before, why)
-        body = _body(slot, obj, {}, seen.state.original)
-        after = kube.apply(slot.kind, body, force=True)
-    else:
+        after = kube.apply(slot.kind, _body(slot, obj, mark, seen.state.original), force=True)
+    elif seen.ours and not seen.others:
         # as its only owner we would reset the field by leaving it out
-        keep = seen.value if seen.ours and not seen.others else None
-        after = kube.apply(slot.kind, _body(slot, obj, {}, keep))
-    after = _cleaned(kube, slot, after)
+        after = kube.apply(slot.kind, _body(slot, obj, mark, seen.value))
+    else:
+        after = kube.apply(slot.kind, _body(slot, obj, {}, None))
+    after, kept = let_go(kube, slot, after, TRIES)
     now = shown(slot.read(after))
     if seen.mine:
-        return Written("done", before, now)
+        return Written("done", before, now, kept)
     if seen.copied:
         text = "our annotations were copied from another object: removed, the value is left"
         return Written("changed", before, now, text)
     if seen.state.known and seen.value == seen.state.original:
-        return Written("done", before, now, f"{seen.who} had put it back")
+        return Written("reverted", before, now, f"{seen.who} had put it back", taken=seen.who)
     return Written("changed", before, now, f"{seen.who} set it to {now}: left as it is")
 
 
-def _cleaned(kube: Kube, slot: Slot, obj: Object) -> Object:
-    """An object without those of our annotations that an apply leaves: others own them too."""
-    left = [name for name in slot.mark.names if name in annotations_of(obj)]
-    if not left:
-        return obj
-    body = {"metadata": {**_identity(obj), "annotations": dict.fromkeys(left)}}
-    return kube.merge(slot.kind, meta(obj, "name"), body, meta(obj, "namespace"))
-
-
-def _unknown(slot: Slot, seen: Seen) -> str:
-    """Why the original cannot be trusted, and what a person has to do; empty if it can."""
-    state = seen.state
-    why = slot.wrong(state.original, seen.value) if state.known else state.broken
-    hint = f"set the field as you want it, and remove the annotations {slot.mark.original} and next"
-    return f"{why}; {hint} to it" if why else ""
+def _unheld(kube: Kube, slot: Slot, obj: Object, seen: Seen) -> Written:
+    """What is left to do on a field that nothing says is held."""
+    before = shown(seen.value)
+    if seen.ours and seen.others:
+        # we gave it back, and its owner has claimed it again: our share would be in the way of the
+        # next change
+        kube.apply(slot.kind, _body(slot, obj, {}, None))
+        return Written("done", before, before, f"left to {seen.who}")
+    if seen.given:
+        _, kept = let_go(kube, slot, obj, TRIES)
+        return Written("done", before, before, kept or "it was given back before")
+    return Written("done", before, before, "nothing of ours is on it")
 
 
 def _body(slot: Slot, obj: Object, notes: dict[str, str], value: Value) -> Object:
     names = {key: meta(obj, key) for key in ("name", "namespace") if meta(obj, key)}
     annotations = {"annotations": notes} if notes else {}
     body = {} if value is None else slot.body(value)
-    return {"metadata": {**names, **_identity(obj), **annotations}, **body}
-
-
-def _identity(obj: Object) -> dict[str, str]:
-    """What makes a write fail on any object but the one that was read."""
-    return {"uid": meta(obj, "uid"), "resourceVersion": meta(obj, "resourceVersion")}
+    return {"metadata": {**names, **identity(obj), **annotations}, **body}
 
 
 def _may_force(error: FieldConflict, force_owners: Sequence[str]) -> bool:

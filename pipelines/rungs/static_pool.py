@@ -9,19 +9,23 @@ Source: Karpenter's documentation, "Static Capacity".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pipelines.adapters.kube import NODE, NODE_POOL, Kube
-from pipelines.errors import ClusterError, ObjectChanged
-from pipelines.rungs.annotations import Mark, State, annotations_of
+from pipelines.errors import ClusterError, ObjectChanged, ObjectRefused
+from pipelines.rungs.annotations import PREFIX, Mark, State, annotations_of
+from pipelines.rungs.owners import MANAGER, owners_of
 from pipelines.rungs.protocol import REVERTS_MAX, TRIES, Lease, Target
-from pipelines.rungs.reading import Object, mapping, meta, whole
+from pipelines.rungs.reading import Object, items, mapping, meta, text, whole
 from pipelines.rungs.written import Written, failed
 
 __all__ = ["POOL_MARK", "hold_pool", "restore_pool"]
 
 POOL_MARK: Final = Mark("nodes", "nodes-")
+PREVIOUS: Final = PREFIX + "nodes-previous"
+"""What stood when it was scaled anew: two requests, and a process may end between them."""
 
 Asks = tuple[int, float, float]
 """Pods, cores and bytes of one."""
@@ -39,7 +43,8 @@ class _Pool:
     def mine(self) -> bool:
         """Whether it is as we scaled it; the scale subresource has no owners to go by."""
         ours = self.state.held and self.state.uid == meta(self.obj, "uid")
-        return ours and self.state.value == self.nodes
+        previous = annotations_of(self.obj).get(PREVIOUS, "")
+        return ours and (self.state.value == self.nodes or previous == str(self.nodes))
 
     @property
     def wrong(self) -> str:
@@ -49,6 +54,11 @@ class _Pool:
             return self.state.broken
         if whole(original) is None or not 0 <= original <= self.nodes:
             return f"{POOL_MARK.original} is {original!r}, expected a count up to {self.nodes}"
+        path = ("f:metadata", "f:annotations", f"f:{POOL_MARK.original}")
+        others, ours = owners_of(self.obj, path)
+        if not ours:
+            who = ", ".join(others) or "somebody whom managedFields does not name"
+            return f"{POOL_MARK.original} is {original}, and that was written by {who}"
         return ""
 
 
@@ -103,7 +113,6 @@ def _scale(kube: Kube, pool: _Pool, more: int, lease: Lease) -> Written:
             return _restore(kube, pool)
         full = f": limits.nodes is {limit}" if more > 0 else ""
         return Written("refused" if more > 0 else "done", before, before, f"no node more{full}")
-    # an answer that was lost between the two writes counts as a revert too: that stops sooner
     taken = state.held and not pool.mine and state.uid == meta(pool.obj, "uid")
     reverts = min(state.reverts + taken, REVERTS_MAX)
     notes = POOL_MARK.write(
@@ -115,13 +124,26 @@ def _scale(kube: Kube, pool: _Pool, more: int, lease: Lease) -> Written:
         reverts=reverts,
         reason=lease.reason,
     )
-    obj = _noted(kube, pool.obj, notes)
     if taken and reverts >= REVERTS_MAX:
-        return Written("reverted", before, before, f"somebody scaled it back {reverts} times")
+        _noted(kube, pool.obj, {**notes, PREVIOUS: None})
+        text = f"somebody scaled it back {reverts} times"
+        return Written("reverted", before, before, text, taken="somebody")
     if wanted != pool.nodes:
-        _rescale(kube, obj, wanted)
+        obj = _noted(kube, pool.obj, {**notes, PREVIOUS: before})
+        version = _rescale(kube, obj, wanted)
+        obj = {"metadata": {**mapping(obj, "metadata"), "resourceVersion": version}}
+        _tidied(kube, obj)
+    else:
+        _noted(kube, pool.obj, {**notes, PREVIOUS: None})
     short = f"{original + more} nodes were wanted, limits.nodes is {limit}"
-    return Written("done", before, str(wanted), short if wanted < original + more else "")
+    detail = short if wanted < original + more else ""
+    return Written("done", before, str(wanted), detail, taken="somebody" if taken else "")
+
+
+def _tidied(kube: Kube, obj: Object) -> None:
+    """Take the previous count away; where that cannot be done now, the next run does."""
+    with suppress(ClusterError):
+        _noted(kube, obj, {PREVIOUS: None})
 
 
 def _restore(kube: Kube, pool: _Pool) -> Written:
@@ -132,13 +154,32 @@ def _restore(kube: Kube, pool: _Pool) -> Written:
     if pool.mine:
         if pool.wrong:
             return Written("refused", before, before, pool.wrong)
-        version = _rescale(kube, obj, state.original)
-        obj = {"metadata": {**mapping(obj, "metadata"), "resourceVersion": version}}
+        _rescale(kube, obj, state.original)
+        obj = kube.get(NODE_POOL, meta(obj, "name"))
         ended = Written("done", before, str(state.original))
     elif not state.known or pool.nodes != state.original:
         text = f"somebody scaled it to {before}: left as it is"
         ended = Written("changed", before, before, text)
-    _noted(kube, obj, dict.fromkeys(n for n in POOL_MARK.names if n in annotations_of(obj)))
+    return _let_go(kube, obj, ended)
+
+
+def _let_go(kube: Kube, obj: Object, ended: Written) -> Written:
+    """Take our annotations away, and our name off the count, so that its owner may change it; where
+    the second is refused, the first alone."""
+    names = (*POOL_MARK.names, PREVIOUS)
+    notes = dict.fromkeys(n for n in names if n in annotations_of(obj))
+    entries = items(obj, "metadata", "managedFields")
+    rest = [e for e in entries if (text(e, "manager"), text(e, "operation")) != (MANAGER, "Update")]
+    if len(rest) == len(entries):
+        _noted(kube, obj, notes)
+        return ended
+    body = {**_identity(obj), "annotations": notes, "managedFields": rest or [{}]}
+    try:
+        kube.merge(NODE_POOL, meta(obj, "name"), {"metadata": body})
+    except ObjectRefused as error:
+        _noted(kube, obj, notes)
+        kept = f"foretide is still named as its owner: {error}"
+        return replace(ended, detail="; ".join(filter(None, (ended.detail, kept))))
     return ended
 
 

@@ -36,7 +36,8 @@ not there. ``forbidden``, ``refused``, ``unreachable``: the API server's answer,
 class Written:
     """One write: the field's value before and after, as text, and what there is to say.
 
-    ``what`` names the object: ``HorizontalPodAutoscaler shop/web``.
+    ``what`` names the object: ``HorizontalPodAutoscaler shop/web``. ``taken`` names who has taken
+    the field back since we wrote it, also where it was raised again; empty where nobody has.
     """
 
     status: Status
@@ -44,6 +45,7 @@ class Written:
     after: str = ""
     detail: str = ""
     what: str = ""
+    taken: str = ""
 
     def about(self, what: str) -> Written:
         """The same, of a named object."""

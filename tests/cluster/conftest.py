@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import pandas as pd
 import pytest
 from kube_objects import acting_as, deployment, hpa, node_pool, scaled_object
 from kube_server import KubeServer, serve_kube
@@ -85,6 +86,13 @@ def namespace(kube: Kube) -> Iterator[str]:
     made = kube.create(NAMESPACE, {"metadata": {"name": name}})
     yield name
     kube.delete(NAMESPACE, name, "", made["metadata"]["uid"])
+
+
+@pytest.fixture
+def now(kube: Kube, namespace: str) -> pd.Timestamp:
+    """The server's time, when the test began."""
+    made = kube.get(NAMESPACE, namespace)["metadata"]["creationTimestamp"]
+    return pd.Timestamp(made).tz_convert("UTC")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from apply_world import NO_STAGES, NOW, a_floor, a_plan, keep_plan
+from apply_world import NO_STAGES, a_floor, a_plan, keep_plan
 from yaml import safe_dump
 
 from pipelines.adapters.kube import HPA, SCALED_OBJECT, Kind, Kube
@@ -24,19 +24,25 @@ Make = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def applied(kube: Kube, namespace: str, tmp_path: Path) -> Callable[[float], list[Entry]]:
+def applied(
+    kube: Kube, namespace: str, now: pd.Timestamp, tmp_path: Path
+) -> Callable[[float], list[Entry]]:
     """``applied(minutes)``: one round, of a plan for the namespace's ``web``."""
     config = tmp_path / "foretide.yaml"
     settings = {
         "store": {"path": str(tmp_path / "store")},
-        "prescale": {"guard": NO_STAGES, "rungs": {"force_owners": ["gitops"]}},
+        "prescale": {
+            "guard": NO_STAGES,
+            "rungs": {"force_owners": ["gitops"]},
+            "plan": {"mode": "act"},
+        },
     }
     config.write_text(safe_dump(settings))
-    floor = replace(a_floor("web", 6), workload=f"prod/{namespace}/Deployment/web")
-    keep_plan(a_plan(floor), str(tmp_path / "store"))
+    floor = replace(a_floor("web", 6, starts=now), workload=f"prod/{namespace}/Deployment/web")
+    keep_plan(a_plan(floor, as_of=now.floor("15min")), str(tmp_path / "store"))
 
     def apply(minutes: float) -> list[Entry]:
-        at = NOW + pd.Timedelta(minutes, "min")
+        at = now + pd.Timedelta(minutes, "min")
         run = RunRef.resolve(str(config), None, None, at.isoformat(), at).open()
         seen = Round.read(run, kube, "prod")
         assert {job.holder.namespace for job in seen.jobs} <= {namespace}, "nothing else is touched"
@@ -50,6 +56,7 @@ def test_raised_renewed_shown_and_given_back_as_it_was(
     rung: str,
     kube: Kube,
     namespace: str,
+    now: pd.Timestamp,
     make_deployment: Make,
     applied: Callable[[float], list[Entry]],
     request: pytest.FixtureRequest,
@@ -66,9 +73,9 @@ def test_raised_renewed_shown_and_given_back_as_it_was(
     assert [row.status for row in applied(0)] == ["done"]
     assert floor() == 6
     assert [row.status for row in applied(20)] == ["kept"]
-    mine = [h for h in status(kube, "prod", NOW).held if h.namespace == namespace]
+    mine = [h for h in status(kube, "prod", now).held if h.namespace == namespace]
     assert [(h.original, h.value, h.ours) for h in mine] == [("2", "6", True)]
-    ended = release(kube, "prod", NOW, match=f"prod/{namespace}/*")
+    ended = release(kube, "prod", now, match=f"prod/{namespace}/*")
     assert not ended.failed
     assert floor() == 2
     assert same_as_before(before, kube.get(kind, "web", namespace)) == []

@@ -125,12 +125,12 @@ def test_the_next_run_says_what_became_of_a_killed_one(
 def test_the_api_server_goes_away_in_mid_apply(
     world: World, before: dict[str, dict[str, Any]]
 ) -> None:
-    world.server.fail("PATCH", "pay", status=0, times=1000)
+    world.server.fail("PATCH", "cart|pay", status=0, times=1000)
     with world.kube() as kube:
         rows = world.apply_with(kube, 0)
-    assert [r.status for r in rows] == ["done", "unreachable", "not_done"]
+    assert [r.status for r in rows] == ["unreachable", "unreachable", "not_done"]
     assert [r["status"] for r in world.ledger()] == [
-        "intended", "intended", "intended", "done", "unreachable", "not_done",
+        "intended", "intended", "intended", "unreachable", "unreachable", "not_done",
     ]  # fmt: skip
     world.server.faults.clear()
     world.apply(5)
@@ -237,8 +237,10 @@ def test_an_hpa_that_is_gone_or_another_one_is_left_alone(
     world.apply(0)
     world.server.remove(HPA, "cart", "shop")
     world.server.recreate(HPA, "pay", "shop")
-    assert not world.release(30).failed
+    told = world.release(30)
+    assert [h.name for h in told.left] == ["pay"], "what it was is on record there alone"
+    assert "the original was 2" in told.left[0].problem
     gone = [a for a in world.server.asked if a.method == "POST"]
     assert not gone, "nothing is created"
     assert world.floor("web") == 2
-    assert world.notes("pay") == {}
+    assert world.floor("pay") == 12

@@ -30,8 +30,7 @@ from pipelines.rungs import (
 
 Object = dict[str, Any]
 Make = Callable[..., Object]
-NOW = pd.Timestamp("2026-03-02T07:00Z")
-UNTIL = NOW + pd.Timedelta(1, "h")
+HOUR = pd.Timedelta(1, "h")
 RUNGS = pytest.mark.parametrize("rung", ["hpa", "keda"])
 FIELD = {"hpa": "minReplicas", "keda": "minReplicaCount"}
 
@@ -39,7 +38,8 @@ FIELD = {"hpa": "minReplicas", "keda": "minReplicaCount"}
 class Place:
     """One workload ``web`` whose floor is an HPA's or a ScaledObject's, in a namespace."""
 
-    def __init__(self, kube: Kube, namespace: str, rung: str) -> None:
+    def __init__(self, kube: Kube, namespace: str, rung: str, now: pd.Timestamp) -> None:
+        self.now, self.until = now, now + HOUR
         self.kube, self.namespace, self.rung = kube, namespace, rung
         self.kind: Kind = HPA if rung == "hpa" else SCALED_OBJECT
 
@@ -55,7 +55,7 @@ class Place:
         return holder
 
     def raise_to(self, floor: int, **more: Any) -> Written:
-        more = {"until": UNTIL, "plan_id": "p", "force_owners": ("gitops",)} | more
+        more = {"until": self.until, "plan_id": "p", "force_owners": ("gitops",)} | more
         return raise_floor(self.kube, self.holder(), floor, **more)
 
     def write(self, value: int, manager: str, *, force: bool = True) -> None:
@@ -68,13 +68,17 @@ class Place:
 
 @pytest.fixture
 def place(
-    kube: Kube, namespace: str, make_deployment: Make, request: pytest.FixtureRequest
+    kube: Kube,
+    namespace: str,
+    now: pd.Timestamp,
+    make_deployment: Make,
+    request: pytest.FixtureRequest,
 ) -> Callable[..., Place]:
     def make(rung: str, least: int | None) -> Place:
         make_deployment("web", 1)
         fixture = "make_hpa" if rung == "hpa" else "make_scaled_object"
         request.getfixturevalue(fixture)("web", least, 20)
-        return Place(kube, namespace, rung)
+        return Place(kube, namespace, rung, now)
 
     return make
 
@@ -88,7 +92,7 @@ def test_a_floor_is_given_back_byte_identical(
     before = here.read()
     ended = here.raise_to(8)
     assert (ended.status, here.floor()) == ("done", 8), ended.detail
-    assert here.raise_to(8, until=UNTIL + pd.Timedelta(1, "h")).status == "done"
+    assert here.raise_to(8, until=here.until + HOUR).status == "done"
     assert give_back(here.kube, here.holder()).status == "done"
     assert same_as_before(before, here.read()) == []
 
@@ -130,7 +134,7 @@ def test_the_second_revert_is_the_last(place: Callable[..., Place], rung: str) -
         assert ended.status == status
         here.write(2, "gitops")
     assert here.floor() == 2
-    assert give_back(here.kube, here.holder()).status == "done"
+    assert give_back(here.kube, here.holder()).status == "reverted"
     assert not here.holder().held
 
 
@@ -139,7 +143,7 @@ def test_an_object_that_is_gone_stays_gone(place: Callable[..., Place], rung: st
     here = place(rung, 2)
     holder = here.holder()
     here.kube.delete(here.kind, "web", here.namespace, holder.uid)
-    ended = raise_floor(here.kube, holder, 8, until=UNTIL, plan_id="p", force_owners=("*",))
+    ended = raise_floor(here.kube, holder, 8, until=here.until, plan_id="p", force_owners=("*",))
     assert ended.status == "gone"
     with pytest.raises(ObjectMissing):
         here.read()
@@ -154,10 +158,10 @@ def test_what_has_expired_is_released_by_the_cluster_alone(
     here.raise_to(8)
     glob = f"c/{here.namespace}/*"
     more: Any = {"expired_only": True, "match": glob, "cluster": "c"}
-    assert release_everything(here.kube, now=NOW, **more) == []
+    assert release_everything(here.kube, now=here.now, **more) == []
     (one,) = (h for h in held(here.kube, "c") if h.namespace == here.namespace)
-    assert (one.value, one.original, one.until) == ("8", "2", UNTIL)
-    assert [w.status for w in release_everything(here.kube, now=UNTIL, **more)] == ["done"]
+    assert (one.value, one.original, one.until) == ("8", "2", here.until)
+    assert [w.status for w in release_everything(here.kube, now=here.until, **more)] == ["done"]
     assert same_as_before(before, here.read()) == []
 
 
@@ -181,10 +185,10 @@ def pool(make_nodepool: Make, kube: Kube) -> Callable[..., tuple[str, Object]]:
 
 @pytest.mark.parametrize("budgets", [[{"nodes": "20%"}], None])
 def test_nodes_are_held_and_the_exact_budgets_set_again(
-    kube: Kube, pool: Callable[..., tuple[str, Object]], budgets: Any
+    kube: Kube, now: pd.Timestamp, pool: Callable[..., tuple[str, Object]], budgets: Any
 ) -> None:
     name, before = pool("dynamic", budgets=budgets)
-    more: Any = {"start": NOW, "end": UNTIL, "plan_id": "p", "force_owners": ("gitops",)}
+    more: Any = {"start": now, "end": now + HOUR, "plan_id": "p", "force_owners": ("gitops",)}
     ended = hold_nodes(kube, name, **more)
     assert ended.status == "done", ended.detail
     assert kube.get(NODE_POOL, name)["spec"]["disruption"]["budgets"][-1]["nodes"] == "0"
@@ -193,16 +197,16 @@ def test_nodes_are_held_and_the_exact_budgets_set_again(
 
 
 def test_a_static_nodepool_is_scaled_and_scaled_back(
-    kube: Kube, pool: Callable[..., tuple[str, Object]]
+    kube: Kube, now: pd.Timestamp, pool: Callable[..., tuple[str, Object]]
 ) -> None:
     name, before = pool("static", replicas=0, limits={"nodes": "2"})
     params = RungParams(room="static_nodepool", static_nodepool=name)
     room = Room(4, 0.1, 0.0, nodes=3)
-    ended = hold_room(kube, room, until=UNTIL, plan_id="p", params=params)
+    ended = hold_room(kube, room, until=now + HOUR, plan_id="p", params=params)
     assert (ended.status, ended.after) == ("done", "2"), ended.detail
-    assert hold_nodes(kube, name, start=NOW, end=UNTIL, plan_id="p").status == "done"
+    assert hold_nodes(kube, name, start=now, end=now + HOUR, plan_id="p").status == "done"
     match = f"c/-/NodePool/{name}"
-    ended = release_everything(kube, now=NOW, match=match, cluster="c")
+    ended = release_everything(kube, now=now, match=match, cluster="c")
     assert [w.status for w in ended] == ["done", "done"]
     assert same_as_before(before, kube.get(NODE_POOL, name)) == []
 

@@ -1,9 +1,9 @@
 """The Monday test: are the pods of a steep Monday morning there before 09:00, over changes of the
 clock, and does nobody buy them on a holiday?
 
-Each Monday is forecast and planned as on a file: on Sunday at 20:00, and on Monday at 08:30 and
-10:30, local time, from 28 days of 5-minute samples. The newest plan's floors stand, as they would
-if every one of them were applied.
+Each Monday is forecast and planned as on a file: on Sunday at 20:00, and on Monday from 06:30 to
+12:30 every hour, at 15:30 and 18:30, local time (the schedule does so every 15 minutes), from 28
+days of 5-minute samples. The newest plan's floors stand, as if every one of them were applied.
 
 - *ready*: a lead time before 09:00, and from then to 09:15, a floor of all pods that the load of
   09:00 to 09:15 needs at the HPA's target (the load that users have on such a day, without noise)
@@ -51,7 +51,7 @@ SPANS = (  # Mondays in a row; both clocks change in spring and in autumn, on di
     (date(2026, 5, 18), 3),  # 25 May: Whit Monday, Memorial Day
     (date(2026, 10, 19), 4),  # Berlin -1 h on 25 October, New York on 1 November
 )
-ISSUES_H = (-4.0, 8.5, 10.5)  # local hours of the Monday
+ISSUES_H = (-4.0, 6.5, 7.5, 8.5, 9.5, 10.5, 11.5, 12.5, 15.5, 18.5)  # local hours of the Monday
 MARGIN, ROUNDED = 1.2, 1
 AROUND = pd.Timedelta(30, "min")
 TICK = pd.Timedelta(15, "s")

@@ -173,6 +173,7 @@ class World:
         rungs = {"force_owners": ["helm"], **self.settings.get("rungs", {})}
         guard = self.settings.get("guard", NO_STAGES)
         prescale = {"guard": guard, "rungs": rungs, "apply": self.settings.get("apply", {})}
+        prescale["plan"] = {"mode": self.settings.get("mode", "act")}
         data = {
             "store": {"path": self.out},
             "cluster": {"connect": "kubeconfig", "kubeconfig": kubeconfig, "name": CLUSTER},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -59,6 +60,7 @@ def decided(
     without: str = "",
     now: pd.Timestamp = NOW,
     approved: str = "",
+    force_owners: Sequence[str] | None = None,
     new: bool = False,
 ) -> Decision:
     """The decision for a workload, trusted unless ``new``; ``without`` leaves a rule out."""
@@ -72,6 +74,7 @@ def decided(
         now,
         params or GuardParams(),
         approved=approved,
+        force_owners=force_owners,
         rules=rules,
     )
     return found

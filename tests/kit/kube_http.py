@@ -53,6 +53,10 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:  # the client has gone
             return
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        at = time.time() if timestamp is None else timestamp
+        return super().date_time_string(at + self.kube.clock_s)
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - as it is called
         """Nothing."""
 

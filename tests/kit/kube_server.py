@@ -71,6 +71,10 @@ class KubeServer:
     store: Store
     without: frozenset[str] = frozenset()
     """Groups, or plurals, that are not served."""
+    more: tuple[Kind, ...] = ()
+    """Kinds that are served beside those of the client."""
+    clock_s: float = 0.0
+    """How far the server's clock is ahead."""
     users: dict[str, tuple[Rule, ...]] = field(default_factory=lambda: {"admin": (Rule(),)})
     asked: list[Asked] = field(default_factory=list)
     demand: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -86,7 +90,8 @@ class KubeServer:
 
     def served(self) -> list[Kind]:
         gone = self.without
-        return [kind for kind in KINDS if kind.group not in gone and kind.plural not in gone]
+        kinds = (*KINDS, *self.more)
+        return [kind for kind in kinds if kind.group not in gone and kind.plural not in gone]
 
     def read(self, kind: Kind, name: str, namespace: str = "") -> Object:
         return self.store.read(kind, (namespace, name))

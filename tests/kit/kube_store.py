@@ -128,7 +128,8 @@ class Store:
             new = defaulted(kind, new)
             validate(kind, new, live)
             who = Manager(manager, "Update", kind.api_version, subresource)
-            return self._kept(kind, key, live, new, updated(live, new, who), dry)
+            managers = updated(_claimed(live, new, subresource), new, who)
+            return self._kept(kind, key, live, new, managers, dry)
 
     def delete(self, kind: Kind, key: Key, uid: str = "") -> Object:
         with self.lock:
@@ -220,6 +221,19 @@ def json_patched(live: Object, operations: list[Object]) -> Object:
     except jsonpatch.JsonPatchException:
         text = "the server rejected our request due to an error in our request"
         raise status_of(422, text, details={}) from None
+
+
+def _claimed(live: Object, new: Object, subresource: str) -> Object:
+    """The object before a write, with the managedFields that the write asks for.
+
+    As the server has it: another list is taken over, ``[{}]`` clears it, an empty one is none, and
+    through a subresource nothing is changed.
+    """
+    asked = new["metadata"].get("managedFields")
+    if subresource or not asked:
+        return live
+    meta = {**live["metadata"], "managedFields": [] if asked == [{}] else asked}
+    return {**live, "metadata": meta}
 
 
 def _field_conflict(error: ConflictError) -> RefusedError:

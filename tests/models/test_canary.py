@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from guard_cases import FINE, NOW, held, holder, wanted
 
-from models.canary import Stage, is_trusted, lead_in_s, stage_of
+from models.canary import Stage, is_trusted, lead_in_s, runs_up, stage_of, stood
 from models.guard_params import CanaryParams, GuardParams
 from models.guardrails import Health, Past, decide
 
@@ -119,9 +119,28 @@ def test_one_raised_on_mondays_alone_becomes_trusted() -> None:
     assert is_trusted(NAMES[0], mondays, NOW, RULES)
 
 
-def test_a_trusted_one_needs_no_lead_and_no_stage() -> None:
-    assert lead_in_s(True, RULES) == 0
-    assert lead_in_s(False, RULES) == 1200
+def test_a_way_is_as_long_as_its_steps_take() -> None:
+    assert [runs_up(2, n, PARAMS) for n in (2, 6, 7, 12, 24, 40)] == [0, 1, 2, 2, 3, 4]
+    assert lead_in_s(True, 2, 40, PARAMS, every_s=300) == 4 * 300
+    assert lead_in_s(True, 2, 40, PARAMS, every_s=60) == 4 * PARAMS.between_up_s
+
+
+def test_a_height_stands_once_it_was_reached_on_enough_days() -> None:
+    name = NAMES[0]
+    days = [done(name, 1440 * d, to=10 + d) for d in (4, 3, 2, 1)]
+    assert stood(days, NOW, RULES) == 12
+    assert stood([*days, done(name, 5, to=99)], NOW, RULES) == 12
+    assert stood(days[2:], NOW, RULES) == 0
+    assert stood([*days, done(name, 1500, "rolled_back", to=11)], NOW, RULES) == 0
+
+
+def test_one_new_workload_is_one() -> None:
+    assert stage([], **{NAMES[0]: 4}).reason == "25% of the pods of 1 new workload"
+
+
+def test_a_trusted_one_needs_no_stage() -> None:
+    assert lead_in_s(True, 10, 15, PARAMS, every_s=300) == 300
+    assert lead_in_s(False, 10, 15, PARAMS, every_s=300) == 300 + 2 * 900
     past = [done(n, 1440 * d) for n in NAMES for d in (3, 2, 1)]
     there = {n: holder(workload=n) for n in NAMES}
     found = decide([wanted(14, workload=n) for n in NAMES], there, past, WELL, NOW, PARAMS)
@@ -133,7 +152,7 @@ def test_a_rollout_reaches_every_floor_in_its_lead_time() -> None:
     for names in (NAMES, NAMES[:2]):
         there = {n: holder(workload=n) for n in names}
         past: list[Past] = []
-        minutes = int(lead_in_s(False, RULES) / 60)
+        minutes = int(lead_in_s(False, 10, 14, PARAMS, every_s=300) / 60)
         for minute in range(0, minutes + 1, 5):
             now = NOW + pd.Timedelta(minute, "min")
             wants = [wanted(14, workload=n) for n in names]

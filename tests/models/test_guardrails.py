@@ -113,7 +113,19 @@ CASES = [
     ),
     case(
         rule="stale_forecast", good=("keep", 14), bad=("step_down", 7),
-        want=None, there=held(14), health=Health(),
+        want=None, there=held(14), health=replace(FINE, forecast_age_s=float("nan")),
+    ),
+    case(
+        rule="owned", good=("refuse", 3), bad=("raise", 14), want=wanted(14),
+        there=holder(owners=("helm", "argocd-server")), force_owners=("argocd-*",),
+    ),
+    case(
+        rule="pods_pending", good=("refuse", 3), bad=("raise", 14), want=wanted(14),
+        there=holder(), health=replace(FINE, pending_pods=float("nan")),
+    ),
+    case(
+        rule="pods_pending", good=("keep", 14), bad=("raise", 18),
+        want=wanted(18), there=held(14), health=replace(FINE, pending_pods=2, pending_before=2),
     ),
     case(
         rule="accuracy", good=("refuse", 3), bad=("raise", 14),
@@ -143,7 +155,7 @@ CASES = [
     ),
     case(
         rule="day_budget", good=("keep", 3), bad=("raise", 14), want=wanted(14), there=holder(),
-        past=[raised(ago(hours=2 + h), 3, 4) for h in range(12)],
+        past=[raised(ago(hours=2 + h), 3, 9) for h in range(12)],
     ),
     case(
         rule="too_soon", good=("keep", 10), bad=("raise", 14),
@@ -271,18 +283,38 @@ def test_a_kill_switch_brings_everything_back_in_steps_though_gates_fail() -> No
     assert floors == [20, 10, 5, 3]
 
 
-def test_a_gate_that_fails_keeps_a_floor_and_does_not_prolong_it() -> None:
-    for want in (wanted(14), wanted(10), None):
-        for health in (Health(), replace(FINE, accuracy_ok=False)):
-            found = decided(want, held(14), health=health)
-            assert (found.what, found.floor, found.renew) == ("keep", 14, False)
+@pytest.mark.parametrize(
+    "health",
+    [
+        Health(),
+        replace(FINE, accuracy_ok=False),
+        replace(FINE, forecast_age_s=1e6),
+        replace(FINE, forecast_age_s=1e6, needed=2.5),
+        replace(FINE, pending_pods=float("nan")),
+    ],
+)
+def test_a_gate_that_fails_prolongs_what_the_plan_backs_and_raises_nothing(health: Health) -> None:
+    for floor, renew in ((18, True), (14, True), (10, False)):
+        found = decided(wanted(floor), held(14), health=replace(health, needed=5))
+        assert (found.what, found.floor, found.renew) == ("keep", 14, renew)
+    assert not decided(None, held(14), health=replace(health, needed=5)).renew
+    shut = decided(wanted(14, gate="shadow"), held(14))
+    assert (shut.what, shut.floor, shut.renew) == ("keep", 14, True)
+
+
+def test_before_the_peak_a_gate_that_fails_takes_nothing_back() -> None:
+    """The HPA needs no more than the user's floor yet; the plan says that it soon will."""
+    idle = replace(FINE, forecast_age_s=1e6, needed=2.5)
+    found = decided(wanted(14), held(14), health=idle)
+    assert (found.what, found.floor, found.renew) == ("keep", 14, True)
 
 
 def test_a_gate_that_fails_gives_back_what_is_known_not_to_be_needed() -> None:
     stale = replace(FINE, forecast_age_s=1e6)
-    found = decided(wanted(14), held(14), health=replace(stale, needed=2.5))
-    assert (found.what, found.floor) == ("give_back", 3)
-    assert decided(wanted(14), held(14), health=replace(stale, needed=3.5)).what == "keep"
+    for want in (wanted(10), None):
+        found = decided(want, held(14), health=replace(stale, needed=2.5))
+        assert (found.what, found.floor) == ("give_back", 3)
+        assert decided(want, held(14), health=replace(stale, needed=3.5)).what == "keep"
     busy = held(14, desired=15, replicas=15)
     assert decided(wanted(14), busy, health=replace(stale, needed=2.5)).what == "keep"
 
@@ -300,7 +332,7 @@ def test_errors_with_more_load_are_not_our_doing() -> None:
     """The HPA asks for more than the floor: fewer pods would not help."""
     busy = held(14, desired=18, replicas=18)
     found = decided(wanted(16), busy, [raised(ago(minutes=20), 10, 14)], ILL)
-    assert (found.what, found.floor, found.renew) == ("keep", 14, False)
+    assert (found.what, found.floor, found.renew) == ("keep", 14, True)
 
 
 def test_errors_and_pods_of_a_rollout_are_not_our_doing() -> None:
@@ -344,7 +376,9 @@ def test_errors_that_are_not_measured_stop_nothing() -> None:
 def test_one_pod_more_is_never_a_large_change() -> None:
     small = holder(floor=1, replicas=1, desired=1)
     assert decided(wanted(2), small).what == "raise"
-    assert decided(wanted(3), small).what == "wait"
+    assert decided(wanted(5), small).what == "raise"  # 4 stood, and it is one more than that
+    assert decided(wanted(6), small).what == "wait"
+    assert decided(wanted(3), small, new=True).what == "wait"
 
 
 def test_a_floor_that_adds_no_pod_is_no_change() -> None:
@@ -375,6 +409,133 @@ def test_a_write_that_may_have_been_made_counts_as_made() -> None:
     assert decided(wanted(14), held(12), [lost]).what == "keep"
     refused = replace(lost, status="conflict")
     assert decided(wanted(14), held(12), [refused]).what == "raise"
+
+
+def test_one_stuck_pod_takes_one_pod_once() -> None:
+    """Not pod by pod, at those that are left; and not in the minutes after a change."""
+    stuck = replace(FINE, pending_pods=1)
+    soon = [raised(ago(minutes=4), 10, 14)]
+    assert decided(wanted(14), held(14), soon, stuck).what == "keep"
+    past = [raised(ago(minutes=20), 10, 14)]
+    found = decided(wanted(14), held(14), past, stuck)
+    assert (found.what, found.floor, found.stage) == ("give_back", 13, "rollback")
+    past.append(raised(ago(minutes=10), 14, 13, status="rolled_back"))
+    found = decided(wanted(14), held(13), past, stuck)
+    assert (found.what, found.floor, found.renew) == ("keep", 13, True)
+    again = [*past, raised(ago(minutes=8), 13, 14)]
+    assert decided(wanted(14), held(14), again, stuck).what == "give_back"
+
+
+def test_pods_that_waited_before_our_raise_are_not_taken_back() -> None:
+    past = [raised(ago(minutes=20), 10, 14)]
+    found = decided(wanted(14), held(14), past, replace(FINE, pending_pods=3, pending_before=2))
+    assert (found.what, found.floor) == ("give_back", 13)
+    found = decided(wanted(14), held(14), past, replace(FINE, pending_pods=3, pending_before=3))
+    assert (found.what, found.floor, found.renew) == ("keep", 14, True)
+
+
+def test_what_was_approved_stands_while_the_plan_asks_for_one_more() -> None:
+    """A StatefulSet at the approved 14, and the nowcast is one pod higher."""
+    more = wanted(15, workload=STATEFUL, approved_floor=14, approved_plan="p-0")
+    found = decided(more, held(14, workload=STATEFUL))
+    assert (found.what, found.floor, found.renew) == ("wait", 14, True)
+    assert "approve plan p-1" in found.reason
+    found = decided(more, held(12, workload=STATEFUL))
+    assert (found.what, found.floor, found.renew) == ("raise", 14, True)
+    assert "14 are approved, for more it is a StatefulSet: approve plan p-1" in found.reason
+    assert "as approved with plan p-0" in found.reason
+    beyond = decided(more, held(15, workload=STATEFUL))
+    assert (beyond.what, beyond.renew) == ("keep", False)
+
+
+def test_an_approval_that_is_used_again_says_so() -> None:
+    mode: Any = "recommend"
+    old = wanted(14, mode=mode, approved=True, approved_floor=14, approved_plan="p-0")
+    assert "as approved with plan p-0" in decided(old, holder()).reason
+    now = replace(old, approved_plan="p-1")
+    assert "as approved" not in decided(now, holder()).reason
+
+
+def test_a_height_that_stood_on_enough_days_needs_no_new_yes() -> None:
+    days = [raised(ago(days=d), 10, 40) for d in (3, 2, 1)]
+    found = decided(wanted(40), holder(), days)
+    assert (found.what, found.floor) == ("raise", 20)
+    busy = raised(ago(minutes=10), 10, 20)  # 40 is more than an hour allows, but it stood
+    assert decided(wanted(40), held(20), [*days, busy]).floor == 40
+    assert decided(wanted(46), holder(), days).what == "wait"
+    assert decided(wanted(40), holder(), days[1:]).what == "wait"
+    taken = raised(ago(hours=20), 10, 40, status="rolled_back")
+    assert decided(wanted(40), holder(), [*days, taken], new=True).what == "wait"
+
+
+def test_steps_and_noise_are_no_climbs() -> None:
+    """12 climbs a day are for a plan that flaps, not for one that is made anew each quarter hour"""
+    steps = [raised(ago(minutes=5 * m), 90 - m, 91 - m) for m in range(60, 2, -1)]
+    assert decided(wanted(95), held(88), steps).what == "raise"
+    noise = [
+        p
+        for m in range(600, 10, -30)
+        for p in (raised(ago(minutes=m), 58, 61), raised(ago(minutes=m - 15), 61, 58))
+    ]
+    assert decided(wanted(61), held(58), noise).what == "raise"
+    flaps = [
+        p
+        for m in range(600, 10, -30)
+        for p in (raised(ago(minutes=m), 50, 61), raised(ago(minutes=m - 15), 61, 50))
+    ]
+    assert decided(wanted(61), held(50, replicas=58), flaps).what == "keep"
+
+
+def test_the_last_climb_of_a_day_may_go_on_to_its_end() -> None:
+    flaps = [
+        p
+        for m in range(15 * 60, 200, -60)
+        for p in (raised(ago(minutes=m), 30, 61), raised(ago(minutes=m - 15), 61, 30))
+    ][-22:]
+    begun = [*flaps, raised(ago(minutes=10), 30, 50)]
+    assert decided(wanted(60), held(50), begun).what == "raise"
+    assert decided(wanted(60), held(48), begun).what == "keep"  # it expired since: a new one
+    assert decided(wanted(60), held(48), begun[2:]).what == "raise"
+
+
+def test_a_kill_switch_waits_for_no_raise() -> None:
+    just = [raised(ago(seconds=10), 10, 14)]
+    found = decided(wanted(14), held(14, mode="off"), just)
+    assert (found.what, found.floor) == ("step_down", 7)
+    own = [*just, raised(ago(seconds=5), 14, 7)]
+    assert decided(wanted(14), held(7, mode="off"), own).what == "keep"
+
+
+def test_a_floor_that_nobody_else_writes_is_not_in_the_way() -> None:
+    mine = holder(owners=("argocd-server",))
+    assert decided(wanted(14), mine, force_owners=("argocd-*",)).what == "raise"
+    assert decided(wanted(14), mine, force_owners=None).what == "raise"
+    found = decided(wanted(14), mine, force_owners=())
+    assert "argocd-server owns the floor: name it in prescale.rungs.force_owners" in found.reason
+    shared = decided(wanted(14), held(12, owners=("helm",)), force_owners=())
+    assert (shared.what, shared.renew) == ("refuse", True)
+
+
+def test_two_reverts_of_a_day_stop_it_and_older_ones_do_not() -> None:
+    def past(*hours: float) -> list[Past]:
+        return [raised(ago(hours=h), 9, 3, status="reverted") for h in hours]
+
+    assert "2 times" in decided(wanted(14), holder(), past(23, 5), params=NO_STAGES).reason
+    assert decided(wanted(14), holder(), past(25, 5), params=NO_STAGES).what == "raise"
+
+
+def test_trusted_ones_are_not_counted_and_the_earliest_due_go_first() -> None:
+    names = [f"prod/shop/Deployment/w{i}" for i in range(6)]
+    there = {n: holder(workload=n) for n in names}
+    days = [raised(ago(days=d), 3, 14, workload=n) for n in names[:3] for d in (6, 5, 4)]
+    past = [*days, *(p for n in names[3:] for p in known(n))]  # these rise to what is news
+    wants = [
+        wanted(14, workload=n, due=NOW + pd.Timedelta(30 - i, "min")) for i, n in enumerate(names)
+    ]
+    params = GuardParams(raises_per_run=1)
+    found = decide(wants, there, past, dict.fromkeys(names, FINE), NOW, params)
+    assert [d.workload for d in found] == names[::-1]
+    assert [d.workload for d in found if d.what == "raise"] == [names[5], *names[2::-1]]
 
 
 def test_the_others_have_their_turn_in_the_next_run() -> None:

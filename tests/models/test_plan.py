@@ -70,7 +70,7 @@ def floor_at(plan, n, m):
 @given(replicas=floors_of, windows=st.integers(3, 12))
 def test_a_plan_covers_the_forecast_and_only_raises_within_the_users_bounds(replicas, windows):
     plan = make_plan(
-        capacity(replicas), state(3), as_of=AS_OF, params=PlanParams(windows_max=windows)
+        capacity(replicas), state(3), as_of=AS_OF, params=PlanParams(windows_max=windows, exact_h=0)
     )
     held = floor_at(plan, 3, 20)
     assert (np.maximum(held, 2) >= np.minimum(replicas, 10)).all()
@@ -235,7 +235,19 @@ def test_a_cover_is_never_lower_and_has_few_runs(values, n):
     assert (cover(values, 20) == values).all()
 
 
-@pytest.mark.parametrize(("key", "value"), [("mode", "on"), ("horizon_h", 0), ("windows_max", 2)])
+def test_the_next_hours_are_as_they_were_forecast_and_further_windows_are_joined():
+    replicas = np.tile(np.array([4, 9, 6, 10, 5, 8, 7, 9, 3, 10, 6, 9]), 3)[None]
+    params = PlanParams(windows_max=3, exact_h=1)
+    plan = make_plan(capacity(replicas), state(1), as_of=AS_OF, params=params)
+    near = AS_OF + pd.Timedelta(1, "h")
+    steps = [f for f in plan.floors if f.ends_at <= near]
+    assert [f.after for f in steps] == replicas[0, :12].tolist()
+    assert 1 <= len(plan.floors) - len(steps) <= 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("mode", "on"), ("horizon_h", 0), ("windows_max", 2), ("exact_h", -1)]
+)
 def test_a_knob_without_meaning_is_refused_by_name(key, value):
     with pytest.raises(ValueError, match=f"plan: {key} must be"):
         PlanParams(**{key: value})

@@ -43,7 +43,7 @@ def random_case(seed):
     rows.loc[np.repeat(rng.random(n) < 0.1, m), "ready_replicas"] = np.nan
     params = PlanParams(
         mode=str(rng.choice(MODES)), horizon_h=float(rng.choice([0.2, 2, 24])),
-        windows_max=int(rng.integers(3, 9)), nodes_first=bool(rng.random() < 0.5),
+        windows_max=int(rng.integers(3, 9)), exact_h=0, nodes_first=bool(rng.random() < 0.5),
         placeholder_lead_s=float(rng.integers(1, 2000)),
     )  # fmt: skip
     modes = dict(zip(names, rng.choice(MODES, n), strict=True))

@@ -108,8 +108,10 @@ def test_recommend_is_done_once_a_person_approves_and_later_plans_ask_no_more(
     assert world.floor("web") == 5
     at = NOW + pd.Timedelta(30, "min")
     world.keep(a_plan(a_floor("web", 9, starts=at, minutes=90, mode="recommend"), as_of=at))
-    assert whats(world.apply(35)) == {"web": "wait"}
-    assert world.floor("web") == 5
+    assert whats(world.apply(35)) == {"web": "raise"}  # up to what was approved
+    assert world.floor("web") == 6
+    assert whats(world.apply(41)) == {"web": "wait"}
+    assert world.floor("web") == 6
 
 
 def test_an_approval_of_no_plan_is_refused(world: World) -> None:
@@ -163,9 +165,13 @@ def test_forecasts_that_go_stale_in_mid_peak_lower_nothing(world: World) -> None
     told = world.apply(20)
     assert whats(told) == {"web": "keep"}
     assert world.floor("web") == 12
-    assert "2026-06-08T07:30:00Z" in world.notes("web").values(), "and it is not prolonged"
-    world.release(30)
-    assert world.floor("web") == 2
+    assert "2026-06-08T07:50:00Z" in world.notes("web").values(), "the newest plan backs it"
+    for minute in range(30, 115, 5):
+        world.apply(minute)
+        world.release(minute)
+        assert world.floor("web") == 12, minute
+    world.release(121)
+    assert world.floor("web") == 2, "and no longer than the plan wants it"
 
 
 @pytest.mark.parametrize("where", ["config", "object", "namespace"])
@@ -215,15 +221,35 @@ def test_gitops_that_takes_it_back_twice_keeps_it_and_the_snippet_is_printed(wor
     assert world.floor("web") == 2
 
 
-def test_a_conflict_is_not_forced_where_policy_does_not_name_the_owner(world: World) -> None:
+def test_nothing_is_tried_where_policy_does_not_name_the_owner(world: World) -> None:
     world.hpa("web")
     world.settings["rungs"] = {"force_owners": []}
     world.keep(a_plan(a_floor("web", 12)))
+    for dry_run in (True, False):
+        told = world.apply(0, dry_run=dry_run)
+        assert whats(told) == {"web": "refuse"}
+        assert "helm" in text(told)
+        assert "force_owners" in text(told)
+    assert world.writes() == []
+    assert world.states("web") == ["refused"]
+
+
+def test_a_conflict_is_not_forced_where_policy_does_not_name_the_owner(world: World) -> None:
+    """An owner who came since the object was read."""
+    spec = world.hpa("web")["spec"] | {"minReplicas": 3}
+    once = iter([True])
+
+    def claim(asked: Asked) -> None:
+        if asked.method == "PATCH" and next(once, False):
+            body = {"metadata": {"name": "web", "namespace": "shop"}, "spec": spec}
+            world.server.put(HPA, body, "argocd-controller")
+
+    world.server.before(claim)
+    world.keep(a_plan(a_floor("web", 12)))
     told = world.apply(0)
-    assert world.floor("web") == 2
+    assert world.floor("web") == 3
     assert world.states("web") == ["intended", "conflict"]
-    assert told["failed"]
-    assert "helm" in told["failed"][0]
+    assert "argocd-controller" in told["failed"][0]
     assert "ignoreDifferences" in text(told)
 
 

@@ -22,7 +22,7 @@ from pipelines.adapters.kube import (
     POD_TEMPLATE,
     PRIORITY_CLASS,
 )
-from pipelines.clusters import Reach
+from pipelines.clusters import Reach, reach
 from pipelines.doctor.cluster import check_cluster, needs
 from pipelines.release import release
 from pipelines.rungs.installed import room_objects, room_yaml
@@ -188,3 +188,23 @@ def test_the_room_is_what_the_rungs_expect_and_empty(file: str, buffer: bool) ->
     text = (DEPLOY / file).read_text()
     assert list(yaml.safe_load_all(text)) == list(yaml.safe_load_all(room_yaml(buffer=buffer)))
     assert {d["spec"]["replicas"] for d in documents(file) if "spec" in d} == {0}
+
+
+def test_outside_its_own_namespace_the_release_reads_nothing_but_what_it_gives_back() -> None:
+    (role,) = (
+        d for d in RBAC if (d["kind"], d["metadata"]["name"]) == ("ClusterRole", "foretide-release")
+    )
+    resources = {name for rule in role["rules"] for name in rule["resources"]}
+    assert resources == {
+        "horizontalpodautoscalers", "scaledobjects", "nodepools", "nodepools/scale",
+    }  # fmt: skip
+
+
+def test_in_a_cluster_the_namespace_is_the_pods_own(tmp_path: Path) -> None:
+    mounted = tmp_path / "namespace"
+    assert reach(None, in_cluster=True, mounted=mounted).rungs.namespace == "foretide"
+    mounted.write_text("ops\n")
+    assert reach(None, in_cluster=True, mounted=mounted).rungs.namespace == "ops"
+    there = reach(None, in_cluster=True, namespace="room", mounted=mounted)
+    assert there.rungs.namespace == "room"
+    assert reach(None, context="prod", mounted=mounted).rungs.namespace == "foretide"

@@ -128,14 +128,40 @@ def test_days_that_are_over_become_one_document_and_say_the_same(
     assert ledger.days_before(since, until) == plain
 
 
-def test_a_snapshot_has_what_a_person_wrote(config: str) -> None:
+def test_a_snapshot_has_our_fields_and_tells_whether_the_rest_changed() -> None:
     body = {
         "metadata": {"name": "web", "uid": "u", "managedFields": [{"manager": "helm"}]},
         "spec": {"minReplicas": 2},
         "status": {"currentReplicas": 2},
     }
-    assert snapshot_of(body) == {
-        "metadata": {"name": "web", "uid": "u"},
-        "spec": {"minReplicas": 2},
-    }
+    kept = snapshot_of(body)
+    assert set(kept) == {"metadata", "spec", "rest"}
+    assert kept["metadata"] == {"name": "web", "uid": "u"}
+    assert kept["spec"] == {"minReplicas": 2}
     assert "managedFields" in body["metadata"], "the object itself is left as it was"
+    calm = {**body, "status": {"currentReplicas": 9}}
+    calm["metadata"] = {**body["metadata"], "resourceVersion": "7", "annotations": {}}
+    assert snapshot_of(calm) == kept, "what the server writes is no difference"
+    for other in (
+        {**body, "spec": {"minReplicas": 2, "metrics": [{"token": "hunter2"}]}},
+        {**body, "metadata": {**body["metadata"], "annotations": {"note": "hunter2"}}},
+        {**body, "data": {"token": "hunter2"}},
+    ):
+        assert snapshot_of(other)["rest"] != kept["rest"]
+        assert "hunter2" not in str(snapshot_of(other))
+
+
+def test_a_damaged_part_is_passed_over_and_named(config: str, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        ledger = Ledger(run_at(config))
+        ledger.append(ledger.numbered([an_entry(name)]))
+    file = min((tmp_path / "store" / "ledger").glob("*.parquet"))
+    file.write_bytes(b"PAR1garbage")
+    ledger = Ledger(run_at(config, NOW + pd.Timedelta(2, "D")))
+    assert len(ledger.entries(NOW - pd.Timedelta(1, "h"))) == 1
+    assert list(ledger.damaged) == [file.stem]
+    assert ledger.hurt_since(NOW - pd.Timedelta(1, "h")) == file.stem
+    assert ledger.hurt_since(NOW + pd.Timedelta(1, "h")) == ""
+    # no digest is made of what is not whole
+    ledger.digest(NOW - pd.Timedelta(1, "D"), NOW + pd.Timedelta(2, "D"))
+    assert not list((tmp_path / "store").rglob("ledger-days/*"))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from email.utils import parsedate_to_datetime
 from typing import Any
+
+import pandas as pd
 
 from pipelines.adapters.kube.failures import GoneError
 from pipelines.adapters.kube.kinds import Kind
 from pipelines.adapters.kube.objects import Object, all_of, holds, path_of, typed, words_of
-from pipelines.adapters.kube.wire import Wire
+from pipelines.adapters.kube.wire import RetryParams, Wire
 from pipelines.errors import (
     ClusterError,
     ClusterForbidden,
@@ -55,6 +59,10 @@ class Kube:
     def close(self) -> None:
         """Close all connections."""
         self._wire.close()
+
+    def retrying(self, retry: RetryParams) -> AbstractContextManager[None]:
+        """Other retries while it is open: where one object must not keep many waiting."""
+        return self._wire.retrying(retry)
 
     def get(self, kind: Kind, name: str, namespace: str = "", *, subresource: str = "") -> Object:
         """One object, or its ``scale``."""
@@ -192,6 +200,15 @@ class Kube:
         """The server's version, ``v1.36.2``."""
         said = self._wire.ask("GET", "/version", "get the server's version")
         return str(said.get("gitVersion", ""))
+
+    def server_time(self) -> pd.Timestamp | None:
+        """What time it is by the server's clock, UTC, whole seconds; None where it does not say."""
+        self.version()
+        try:
+            at = pd.Timestamp(parsedate_to_datetime(self._wire.date))
+        except ValueError:
+            return None
+        return (at.tz_localize("UTC") if at.tzinfo is None else at).tz_convert("UTC").as_unit("ms")
 
     def _review(self, group: str, kind: str, spec: Object) -> Object:
         path = f"/apis/{group}/v1/{kind.lower()}s"

@@ -32,6 +32,8 @@ _NEVER_CREATED = "no existing object was found"
 _NO_SUCH_FIELD = "failed to create typed patch object"
 _DUMP = re.compile(r'Invalid value: "\{.*\}": ', re.DOTALL)
 """The decoder quotes the whole object, annotations and all: longer than what is wrong with it."""
+_WEBHOOK = re.compile(r"failed calling webhook|conversion webhook for .* failed", re.DOTALL)
+"""A 500 of one kind's or one namespace's own: the API server is there, and asking on is no use."""
 _NOT_SERVED = "the server could not find the requested resource"
 
 
@@ -79,7 +81,9 @@ def failure_of(asked: str, status: int, body: bytes, *, who: str, what: str) -> 
 def _refused(text: str, status: int, said: Mapping[str, Any]) -> ClusterError:
     if status == 422 and _recreated(said):
         return ObjectChanged(f"{text}: it was recreated since it was read")
-    if status in RETRIED and _NO_SUCH_FIELD not in str(said.get("message")):
+    message = str(said.get("message"))
+    its_own = _NO_SUCH_FIELD in message or (status == 500 and _WEBHOOK.search(message))
+    if status in RETRIED and not its_own:
         return ClusterUnreachable(text)
     return ObjectRefused(text)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from math import inf, isfinite
@@ -66,12 +67,23 @@ class Wire:
         """``open_api`` -> ``kubernetes.client.ApiClient``; it is closed by ``close``."""
         self._open, self._retry, self._timeout_s = open_api, retry, timeout_s
         self.who = who
+        self.date = ""
+        """The ``Date`` of the last answer, by the server's clock."""
         self._api = open_api()
         self._lock = threading.Lock()
 
     def close(self) -> None:
         """Close all connections."""
         self._api.close()
+
+    @contextmanager
+    def retrying(self, retry: RetryParams) -> Generator[None]:
+        """Other retries for a while; not for several threads at once."""
+        before, self._retry = self._retry, retry
+        try:
+            yield
+        finally:
+            self._retry = before
 
     def ask(
         self,
@@ -172,6 +184,7 @@ class Wire:
             )
             timeout = (min(_CONNECT_S, self._timeout_s), self._timeout_s)
             response = api.call_api(method, url, headers, body, _request_timeout=timeout)
+            self.date = str(response.headers.get("Date") or "")
             return response.status, response.headers, response.read() or b""
         except NewConnectionError as error:
             why, failure = f"no connection ({_reason(error)})", _TransientError

@@ -7,12 +7,15 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from kube_objects import acting_as, patch_of
 from rungs_floor import FIELDS, KINDS, RUNGS, UNTIL, place, raised, writes
 
 from pipelines.adapters.kube import HPA
 from pipelines.rungs import (
     give_back,
+    held,
     ignore_differences,
+    release_everything,
     same_as_before,
 )
 
@@ -114,22 +117,60 @@ def test_a_value_that_gitops_shares_stays_and_our_share_goes(shop: Any, rung: st
 
 
 @RUNGS
-def test_our_share_of_a_floor_that_was_given_back_goes_once_its_owner_is_there_again(
-    shop: Any, rung: str
+@pytest.mark.parametrize("least", [2, None])
+def test_a_floor_that_was_given_back_is_nobodys_and_its_owner_may_change_it(
+    shop: Any, rung: str, least: int | None
+) -> None:
+    place(shop, rung, least)
+    before = shop.floor(rung)
+    raised(shop)
+    assert give_back(shop.kube, shop.holder()).detail == ""
+    assert (shop.holder().ours, shop.holder().owners, shop.floor(rung)) == (False, (), before)
+    assert all(e["manager"] == "gitops" for e in shop.read(rung)["metadata"]["managedFields"])
+    count = writes(shop.server)
+    assert give_back(shop.kube, shop.holder()).status == "done"
+    assert writes(shop.server) == count
+    spec = shop.read(rung)["spec"] | {FIELDS[rung]: 4}
+    body = {"metadata": {"name": "web", "namespace": "shop"}, "spec": spec}
+    acting_as(shop.kube, "gitops").apply(KINDS[rung], patch_of(shop.read(rung), body["spec"]))
+    assert (shop.floor(rung), shop.holder().owners) == (4, ("gitops",))
+
+
+@RUNGS
+@pytest.mark.parametrize("status", [403, 422])
+def test_where_our_name_cannot_be_taken_off_the_floor_is_given_back_and_it_is_said(
+    shop: Any, rung: str, status: int
 ) -> None:
     place(shop, rung)
+    before = shop.read(rung)
     raised(shop)
-    give_back(shop.kube, shop.holder())
-    assert (shop.holder().ours, shop.holder().owners) == (True, ())
-    count = writes(shop.server)
-    # nobody else holds it yet: to let go would reset it
-    assert give_back(shop.kube, shop.holder()).status == "done"
-    assert (writes(shop.server), shop.floor(rung)) == (count, 2)
+    shop.server.fail("PATCH", ".", status, skip=1)
+    ended = give_back(shop.kube, shop.holder())
+    assert (ended.status, ended.after, shop.floor(rung)) == ("done", "2", 2)
+    assert "still named as its owner" in ended.detail
+    assert (held(shop.kube, "prod"), shop.holder().problem) == ([], "")
+    # the next release does the rest
+    assert [w.status for w in release_everything(shop.kube, now=UNTIL)] == ["done"]
+    assert same_as_before(before, shop.read(rung)) == []
+    assert not shop.holder().ours
+
+
+@RUNGS
+def test_a_controllers_status_between_the_two_requests_stops_nothing(shop: Any, rung: str) -> None:
     place(shop, rung)
-    assert (shop.holder().ours, shop.holder().owners) == (True, ("gitops",))
-    assert give_back(shop.kube, shop.holder()).status == "done"
+    raised(shop)
+    left = [2]
+
+    def status(asked: Any) -> None:
+        if "merge-patch" in asked.content_type and left[0]:
+            left[0] -= 1
+            body = {"status": {"desiredReplicas": 5 + left[0]}}
+            shop.server.patch(KINDS[rung], "web", body, "shop", subresource="status")
+
     holder = shop.holder()
-    assert (holder.ours, holder.owners, shop.floor(rung)) == (False, ("gitops",), 2)
+    shop.server.before(status)
+    assert give_back(shop.kube, holder).detail == ""
+    assert (left, shop.notes(rung), shop.holder().ours) == ([0], {}, False)
 
 
 @RUNGS
@@ -147,14 +188,16 @@ def test_two_reverts_and_we_stop(shop: Any, rung: str) -> None:
     assert raised(shop).status == "reverted"
     assert writes(shop.server) == count
     assert (shop.floor(rung), shop.holder().reverts) == (2, 2)
-    assert give_back(shop.kube, shop.holder()).status == "done"
+    ended = give_back(shop.kube, shop.holder())
+    assert (ended.status, ended.taken) == ("reverted", "gitops")
     assert (shop.floor(rung), shop.notes(rung)) == (2, {})
 
 
 def test_a_revert_that_comes_between_two_runs_counts_too(shop: Any) -> None:
     shop.hpa()
-    for status in ("done", "done", "reverted"):
-        assert raised(shop).status == status
+    for status, taken in (("done", ""), ("done", "gitops"), ("reverted", "gitops")):
+        ended = raised(shop)
+        assert (ended.status, ended.taken) == (status, taken)
         shop.server.patch(HPA, "web", {"spec": {"minReplicas": 2}}, "shop", manager="gitops")
     assert shop.floor() == 2
 

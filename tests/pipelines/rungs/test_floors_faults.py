@@ -5,19 +5,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 import pytest
 from kube_server import KubeServer
 from rungs_floor import FIELDS, KINDS, RUNGS, UNTIL, place, raised, writes
 
 from pipelines.adapters.kube import HPA
+from pipelines.release import release
 from pipelines.rungs import (
     give_back,
+    held,
     raise_floor,
     read_holders,
     same_as_before,
 )
 from pipelines.rungs.floors import SLOTS
+from pipelines.rungs.owners import is_our_apply
 from pipelines.rungs.protocol import look
+from pipelines.rungs.slots import HOLD_LONGEST
 
 
 @RUNGS
@@ -40,8 +45,89 @@ def test_annotations_that_were_copied_onto_another_object_lower_nothing(
     holder = shop.holder()
     assert (shop.floor(rung), holder.user_floor, holder.held) == (8, 8, False)
     assert "copied" in holder.problem
+    notes = shop.notes(rung)
     ended = give_back(shop.kube, holder)
-    assert (ended.status, shop.floor(rung), shop.notes(rung)) == ("changed", 8, {})
+    # as from a backup that was taken at the peak: what it was before is on record there alone
+    assert (ended.status, shop.floor(rung), shop.notes(rung)) == ("refused", 8, notes)
+    assert "the original was 2" in ended.detail
+    (left,) = release(shop.kube, "prod", UNTIL).left
+    assert "the original was 2" in left.problem
+    assert raised(shop, 5).status == "refused"
+
+
+@RUNGS
+def test_copied_annotations_that_say_nothing_of_the_value_that_stands_are_removed(
+    shop: Any, rung: str
+) -> None:
+    place(shop, rung)
+    raised(shop)
+    shop.server.recreate(KINDS[rung], "web", "shop")
+    shop.server.patch(KINDS[rung], "web", {"spec": {FIELDS[rung]: 4}}, "shop")
+    ended = give_back(shop.kube, shop.holder())
+    assert (ended.status, shop.floor(rung), shop.notes(rung)) == ("changed", 4, {})
+
+
+@RUNGS
+@pytest.mark.parametrize("said", ["1", "unset", "0", "3"])
+def test_an_original_that_another_wrote_lowers_nothing(shop: Any, rung: str, said: str) -> None:
+    place(shop, rung)
+    raised(shop)
+    note = {"metadata": {"annotations": {"foretide.dev/original-floor": said}}}
+    shop.server.patch(KINDS[rung], "web", note, "shop", manager="kubectl-annotate")
+    assert "kubectl-annotate" in shop.holder().problem
+    ended = give_back(shop.kube, shop.holder())
+    assert (ended.status, shop.floor(rung)) == ("refused", 8)
+    assert "written by kubectl-annotate" in ended.detail
+    (left,) = release(shop.kube, "prod", UNTIL).left
+    assert "kubectl-annotate" in left.problem
+    assert raised(shop, 5).status == "refused"
+    assert shop.floor(rung) == 8
+
+
+@RUNGS
+@pytest.mark.parametrize("until", [None, "soon", "2999-01-01T00:00:00Z"])
+def test_an_end_that_is_none_of_ours_holds_nothing_longer(
+    shop: Any, rung: str, until: str | None
+) -> None:
+    place(shop, rung)
+    before = shop.read(rung)
+    raised(shop)
+    note = {"metadata": {"annotations": {"foretide.dev/valid-until": until}}}
+    shop.server.patch(KINDS[rung], "web", note, "shop")
+    assert shop.holder().problem == ""
+    assert not release(shop.kube, "prod", UNTIL).failed
+    assert same_as_before(before, shop.read(rung)) == []
+
+
+def test_no_lease_is_believed_for_longer_than_the_longest(shop: Any) -> None:
+    shop.hpa()
+    raised(shop)
+    (at,) = (e["time"] for e in shop.read()["metadata"]["managedFields"] if is_our_apply(e))
+    note = {"metadata": {"annotations": {"foretide.dev/valid-until": "2999-01-01T00:00:00Z"}}}
+    shop.server.patch(HPA, "web", note, "shop")
+    (one,) = held(shop.kube, "prod")
+    assert one.until == shop.holder().held_until == pd.Timestamp(at) + HOLD_LONGEST
+    assert one.expired(one.until)
+    assert not one.expired(one.until - pd.Timedelta(1, "s"))
+
+
+@RUNGS
+def test_a_floor_whose_annotations_are_all_gone_is_reported_until_somebody_sets_it(
+    shop: Any, rung: str
+) -> None:
+    place(shop, rung)
+    raised(shop)
+    notes = dict.fromkeys(shop.notes(rung))
+    shop.server.patch(KINDS[rung], "web", {"metadata": {"annotations": notes}}, "shop")
+    (one,) = held(shop.kube, "prod")
+    assert (one.value, one.original) == ("8", "")
+    assert "foretide alone owns" in one.problem
+    told = release(shop.kube, "prod", UNTIL)
+    assert ([w.status for w in told.written], len(told.left)) == (["refused"], 1)
+    assert raised(shop, 9).status == "refused"
+    assert shop.floor(rung) == 8
+    place(shop, rung, 8)
+    assert (held(shop.kube, "prod"), shop.holder().problem) == ([], "")
 
 
 @RUNGS
@@ -200,8 +286,8 @@ def test_a_field_that_is_ours_alone_is_not_reset_with_marks_that_are_not_believe
     raised(shop)
     note = {"metadata": {"annotations": {"foretide.dev/object-uid": "another"}}}
     shop.server.patch(KINDS[rung], "web", note, "shop")
-    assert give_back(shop.kube, shop.holder()).status == "changed"
-    assert (shop.floor(rung), shop.notes(rung)) == (8, {})
+    assert give_back(shop.kube, shop.holder()).status == "refused"
+    assert shop.floor(rung) == 8
 
 
 def test_a_floor_above_the_ceiling_is_refused_before_anything_is_written(shop: Any) -> None:

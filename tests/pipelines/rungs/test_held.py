@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from kube_objects import deployment, hpa, node_pool
+from kube_objects import acting_as, deployment, hpa, node_pool, patch_of
 from kube_server import KubeServer, Rule
 
 from pipelines.adapters.kube import (
@@ -161,17 +161,17 @@ def test_one_that_fails_does_not_stop_the_others(
     assert differences(server, everything) == []
 
 
-def test_an_expiry_that_cannot_be_read_is_told_and_waits_for_a_person(
+def test_an_expiry_that_cannot_be_read_is_told_and_is_over(
     server: KubeServer, kube: Kube, everything: Any
 ) -> None:
     note = {"metadata": {"annotations": {"foretide.dev/valid-until": "soon"}}}
     server.patch(HPA, "api", note, "shop")
     (one,) = (h for h in held(kube, "prod") if h.name == "api")
     assert (one.until, "valid-until" in one.problem) == (None, True)
+    (ended,) = release_everything(kube, now=NOW, expired_only=True)
+    assert (ended.what, ended.status) == ("HorizontalPodAutoscaler shop/api", "done")
     far = NOW + pd.Timedelta(365, "D")
     assert len(release_everything(kube, now=far, expired_only=True)) == 6
-    assert server.read(HPA, "api", "shop")["spec"]["minReplicas"] == 8
-    assert [w.status for w in release_everything(kube, now=far)] == ["done"]
     assert differences(server, everything) == []
 
 
@@ -184,3 +184,66 @@ def test_a_cluster_without_keda_or_karpenter_has_nothing_there(kube: Kube, shop:
     (one,) = held(kube, "prod")
     assert (one.reason, one.workload) == ("Monday", "prod/shop/Deployment/web")
     assert [w.status for w in release_everything(kube, now=NOW)] == ["done"]
+
+
+def test_a_webhook_that_fails_is_asked_once_and_keeps_nobody_waiting(
+    server: KubeServer, kube: Kube, everything: Any
+) -> None:
+    why = 'Internal error occurred: failed calling webhook "x.example": context deadline exceeded'
+    server.fail("PATCH", "nodepools|deployments|scaledobjects", 500, times=99, message=why)
+    server.asked.clear()
+    statuses = {w.what: w.status for w in release_everything(kube, now=NOW)}
+    assert statuses["HorizontalPodAutoscaler shop/api"] == "done"
+    assert statuses["ScaledObject shop/web"] == "refused"
+    patched = [a.path.rsplit("/", 1)[-1] for a in server.asked if a.method == "PATCH"]
+    assert patched.count("web") == 2, "and once more after the others"
+    assert patched[-1] != "api"
+    server.faults.clear()
+    assert all(w.status == "done" for w in release_everything(kube, now=NOW))
+    assert differences(server, everything) == []
+
+
+def test_an_object_that_stumbles_is_given_back_after_the_others(
+    server: KubeServer, kube: Kube, everything: Any
+) -> None:
+    server.fail("PATCH", "scaledobjects/web", 503, times=3)
+    assert [w.status for w in release_everything(kube, now=NOW)] == ["done"] * 7
+    assert differences(server, everything) == []
+
+
+def test_a_nodepool_that_was_given_back_is_its_owners_to_change(
+    server: KubeServer, kube: Kube, everything: Any
+) -> None:
+    release_everything(kube, now=NOW)
+    for name, spec in (
+        ("warm", node_pool("warm", replicas=4, limits={"nodes": "9"})),
+        ("general", node_pool("general", budgets=[{"nodes": "1"}])),
+    ):
+        found = server.read(NODE_POOL, name)
+        acting_as(kube, "gitops").apply(NODE_POOL, patch_of(found, spec["spec"]))
+    assert server.read(NODE_POOL, "warm")["spec"]["replicas"] == 4
+    assert held(kube, "prod") == []
+
+
+def test_a_nodepool_whose_owners_cannot_be_changed_is_given_back_all_the_same(
+    server: KubeServer, kube: Kube, everything: Any
+) -> None:
+    server.fail("PATCH", "nodepools/warm", 422, skip=1)  # the scale before it
+    ended = {w.what: w for w in release_everything(kube, now=NOW, match="*/NodePool/warm")}
+    assert "still named as its owner" in ended["NodePool warm"].detail
+    assert server.read(NODE_POOL, "warm")["spec"]["replicas"] == 1
+    assert not server.read(NODE_POOL, "warm")["metadata"].get("annotations")
+
+
+@pytest.mark.parametrize("kind", ["warm", "general"])
+def test_a_nodepools_original_that_another_wrote_lowers_nothing(
+    server: KubeServer, kube: Kube, everything: Any, kind: str
+) -> None:
+    said = {"warm": ("nodes", "0"), "general": ("budgets", "[]")}[kind]
+    note = {"metadata": {"annotations": {f"foretide.dev/original-{said[0]}": said[1]}}}
+    server.patch(NODE_POOL, kind, note)
+    before = server.read(NODE_POOL, kind)["spec"]
+    statuses = {w.what: w for w in release_everything(kube, now=NOW)}
+    assert statuses[f"NodePool {kind}"].status == "refused"
+    assert "written by kubectl-edit" in statuses[f"NodePool {kind}"].detail
+    assert server.read(NODE_POOL, kind)["spec"] == before

@@ -225,3 +225,13 @@ def test_a_maximum_below_the_minimum_is_told(shop: Any) -> None:
     odd: Any = Odd
     (holder,) = read_holders(odd, "prod")
     assert "maximum of 3 replicas is below its minimum of 5" in holder.problem
+
+
+def test_a_target_that_is_not_read_may_have_a_kill_switch(shop: Any, server: KubeServer) -> None:
+    shop.hpa()
+    target = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "web"}
+    server.patch(HPA, "web", {"spec": {"scaleTargetRef": target}}, "shop")
+    assert "Rollout web is not read" in shop.holder().problem
+    until = pd.Timestamp("2026-03-02T08:00Z")
+    ended = raise_floor(shop.kube, shop.holder(), 8, until=until, plan_id="p", force_owners=("*",))
+    assert (ended.status, shop.floor()) == ("refused", 2)
