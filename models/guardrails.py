@@ -108,6 +108,8 @@ def pods_pending(case: Case) -> Case | Decision:
         return case
     reason = f"{health.pending_pods:.0f} pods stay pending"
     soon = case.made_since(case.params.between_down_s)
+    if not (health.pending_ours or case.holder.held or case.holder.rolling):
+        return case  # one pod that nobody can place must not keep a workload from every raise
     if case.holder.rolling or case.undone or soon or not health.pending_ours:
         return no_more(case, reason)
     return back_to(case, case.holder.replicas - health.pending_ours, reason)

@@ -46,9 +46,8 @@ def health_of(
     """The health of every workload, notes on what could not be known, and workload → why its pods
     are not known: whoever does not see them must not raise."""
     raised = raised_at(entries)
-    pending, unread = pending_pods(
-        kube, workloads, run.as_of - pd.Timedelta(params.pending_after_min, "min")
-    )
+    long_ago = run.as_of - pd.Timedelta(params.pending_after_min, "min")
+    pending, older, unread = pending_pods(kube, workloads, long_ago, raised)
     window = pd.Timedelta(params.error_window_min, "min")
     now, before = _errors(run, workloads, raised, window)
     age_s, damaged = _forecast_age_s(run, workloads)
@@ -62,6 +61,7 @@ def health_of(
             forecast_age_s=age_s.get(w, math.nan),
             accuracy_ok=w not in flagged,
             needed=needed.get(w, math.nan),
+            pending_before=older.get(w, 0),
         )
         for w in workloads
     }
@@ -86,14 +86,20 @@ def raised_at(entries: Iterable[Entry]) -> dict[str, pd.Timestamp]:
 
 
 def pending_pods(
-    kube: Kube, workloads: Collection[str], before: pd.Timestamp
-) -> tuple[Counter[str], dict[str, str]]:
-    """Pods of each workload that were made before a moment and are still pending; and workload →
-    why that is not known, where its namespace could not be listed.
+    kube: Kube,
+    workloads: Collection[str],
+    before: pd.Timestamp,
+    raised: Mapping[str, pd.Timestamp],
+) -> tuple[Counter[str], Counter[str], dict[str, str]]:
+    """Pods of each workload that were made before a moment and are still pending; of those, the
+    ones that are not of our raise; and workload → why that is not known, where its namespace could
+    not be listed.
+
+    ``raised`` is when each workload was raised; of one that was not, no pod is of our raise.
 
     Only the namespaces of the workloads are listed, and none after the API server failed at two.
     """
-    found: Counter[str] = Counter()
+    found, older = Counter[str](), Counter[str]()
     unread: dict[tuple[str, str], str] = {}
     failed = 0
     for cluster, namespace in sorted({split_workload(w)[:2] for w in workloads}):
@@ -102,12 +108,14 @@ def pending_pods(
                 raise ClusterUnreachable("not tried: the API server did not answer for others")
             for pod in kube.list(POD, namespace):
                 if _is_pending(pod, before) and (owner := _owner(pod)):
-                    found[workload_id(cluster, namespace, *owner)] += 1
+                    workload = workload_id(cluster, namespace, *owner)
+                    found[workload] += 1
+                    older[workload] += _made(pod) <= raised.get(workload, before)
         except ClusterError as error:
             failed += isinstance(error, ClusterUnreachable)
             unread[cluster, namespace] = f"pods of {namespace} are not known: {error}"
     told = {w: split_workload(w)[:2] for w in workloads}
-    return found, {w: unread[place] for w, place in told.items() if place in unread}
+    return found, older, {w: unread[place] for w, place in told.items() if place in unread}
 
 
 def _needed(kube: Kube, workloads: Collection[str]) -> tuple[dict[str, float], tuple[str, ...]]:
@@ -126,10 +134,13 @@ def _needed(kube: Kube, workloads: Collection[str]) -> tuple[dict[str, float], t
 
 
 def _is_pending(pod: Mapping[str, Any], before: pd.Timestamp) -> bool:
-    made = pod.get("metadata", {}).get("creationTimestamp")
-    if pod.get("status", {}).get("phase") != "Pending" or made is None:
+    if pod.get("status", {}).get("phase") != "Pending":
         return False
-    return pd.Timestamp(made) <= before
+    return "creationTimestamp" in pod.get("metadata", {}) and _made(pod) <= before
+
+
+def _made(pod: Mapping[str, Any]) -> pd.Timestamp:
+    return pd.Timestamp(pod["metadata"]["creationTimestamp"])
 
 
 def _owner(pod: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -312,6 +312,17 @@ def pending(world: World, name: str, count: int) -> None:
         stored["status"] = {"phase": "Pending"}
 
 
+def test_pods_that_were_stuck_before_take_nothing_back(world: World) -> None:
+    """A pod that nobody can place is no reason to take from those that run."""
+    world.hpa("web")
+    world.keep(a_plan(a_floor("web", 12)))
+    pending(world, "web", 1)
+    told = world.apply(12)
+    assert world.floor("web") == 12, text(told)
+    told = world.apply(30)
+    assert world.floor("web") == 12, text(told)
+
+
 def test_pods_that_stay_pending_are_taken_back_as_it_was(world: World) -> None:
     before = world.hpa("web")
     world.keep(a_plan(a_floor("web", 12)))
