@@ -2,8 +2,9 @@
 clock, and does nobody buy them on a holiday?
 
 Each Monday is forecast and planned as on a file: on Sunday at 20:00, and on Monday from 06:30 to
-12:30 every hour, at 15:30 and 18:30, local time (the schedule does so every 15 minutes), from 28
-days of 5-minute samples. The newest plan's floors stand, as if every one of them were applied.
+12:30 every hour, at 15:30 and 18:30, on holidays from 00:30 on every two hours, local time (the
+schedule does so every 15 minutes), from 28 days of 5-minute samples. The newest plan's floors
+stand, as if every one of them were applied.
 
 - *ready*: a lead time before 09:00, and from then to 09:15, a floor of all pods that the load of
   09:00 to 09:15 needs at the HPA's target (the load that users have on such a day, without noise)
@@ -52,6 +53,7 @@ SPANS = (  # Mondays in a row; both clocks change in spring and in autumn, on di
     (date(2026, 10, 19), 4),  # Berlin -1 h on 25 October, New York on 1 November
 )
 ISSUES_H = (-4.0, 6.5, 7.5, 8.5, 9.5, 10.5, 11.5, 12.5, 15.5, 18.5)  # local hours of the Monday
+HOLIDAY_H = (-4.0, *(0.5 + 2.0 * k for k in range(12)))  # judged all day, so renewed all day
 MARGIN, ROUNDED = 1.2, 1
 AROUND = pd.Timedelta(30, "min")
 TICK = pd.Timedelta(15, "s")
@@ -146,13 +148,13 @@ class _World:
     def judged(self, day: date) -> Judged:
         """One Monday, planned and held against what comes."""
         at = self._place.at
-        plans = [self._plan(at(day, hour)) for hour in ISSUES_H]
         peak = pd.date_range(at(day, PEAK_H), at(day, FULL_H), freq=TICK)
+        holiday = bool(special_mask([self._place.workload], peak[:1], [self._place.calendar])[0, 0])
+        plans = [self._plan(at(day, hour)) for hour in (HOLIDAY_H if holiday else ISSUES_H)]
         lead = pd.Timedelta(POD_START_S, "s")
         must = pd.date_range(peak[0] - lead, peak[-1], freq=TICK)
         after = pd.date_range(at(day, OVER_H + 0.5), at(day, OVER_H + 3), freq=TICK)
-        whole = pd.date_range(at(day, 0.0), at(day, 24.0), freq=4 * TICK, inclusive="left")
-        holiday = bool(special_mask([self._place.workload], peak[:1], [self._place.calendar])[0, 0])
+        whole = pd.date_range(at(day, 0.5), at(day, 24.0), freq=4 * TICK, inclusive="left")
         return Judged(
             self._place,
             day,
