@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from faulty_proxy import Asked, Fault, Proxy, cut, slow, spoiling
+from faulty_proxy import Fault, Proxy, cut, slow, spoiling
 from ingest_runs import END, METRICS, START, STEP_MS, Ingest, day, grid, sizes, table
 from metric_servers import MetricsServer
 
@@ -180,8 +181,8 @@ class Victim:
         return self.process.poll() is not None
 
 
-def asked_for(number: int) -> Callable[[Ingest, Proxy], bool]:
-    return lambda _, proxy: len(proxy.pulls) >= number
+def asked(_: Ingest, proxy: Proxy) -> bool:
+    return bool(proxy.pulls)
 
 
 def first_file(ingest: Ingest, _: Proxy) -> bool:
@@ -189,16 +190,28 @@ def first_file(ingest: Ingest, _: Proxy) -> bool:
     return any((ingest.out / "samples").glob("date=*/*.parquet"))
 
 
-MOMENTS = ((asked_for(1), 0), (asked_for(5), 1), (first_file, 0), (asked_for(8), 2))
+def recorded(days: int) -> Callable[[Ingest, Proxy], bool]:
+    """The newest ``days`` are committed for every metric; what is older is never answered."""
+
+    def moment(ingest: Ingest, _: Proxy) -> bool:
+        records = [json.loads(p.read_bytes()) for p in ingest.out.glob("samples/_coverage/*.json")]
+        begun = [one["spans"][0][0] for one in records if one["spans"]]
+        return len(begun) == len(METRICS) and max(begun) <= day(3 - days)
+
+    return moment
 
 
-def is_slow(asked: Asked) -> bool:
-    return not asked.is_probe
+MOMENTS = ((asked, 0), (recorded(1), 1), (first_file, 0), (recorded(2), 2))
+
+
+def never_answered(before_ms: int) -> Fault:
+    """For as long as the one who asks lives: a slow machine gets no further than a fast one."""
+    return Fault(slow(300), lambda asked: not asked.is_probe and asked.end_ms <= before_ms)
 
 
 @pytest.fixture
 def victims(prometheus_server: MetricsServer, tmp_path: Path, capsys, caplog) -> Iterator[list]:
-    """Three metrics of three days, a day a commit, every answer a while on its way."""
+    """Three metrics of three days, a day a commit."""
     rng = np.random.default_rng(9)
     for metric in METRICS:
         prometheus_server.write(
@@ -209,7 +222,8 @@ def victims(prometheus_server: MetricsServer, tmp_path: Path, capsys, caplog) ->
         made = []
         for number, (moment, pulled) in enumerate(MOMENTS):
             proxy = stack.enter_context(spoiling(prometheus_server.url))
-            proxy.faults = [Fault(slow(0.4), is_slow)]
+            held = day(3) if moment is asked else day(3 - max(pulled, 1))
+            proxy.faults = [never_answered(held)]
             folder = tmp_path / str(number)
             folder.mkdir()
             source = {"select": {"cluster": ["killed"]}}
