@@ -28,11 +28,14 @@ __all__ = [
     "INCIDENTS",
     "LEAKS",
     "LEDGER",
+    "NOTICES",
     "QUANTILES",
     "REPLAYS",
+    "RUNS",
     "SAMPLES",
     "SCORES",
     "SKIPS",
+    "VALUE",
     "VERDICTS",
     "WORKLOAD_PARTS",
     "Contract",
@@ -51,6 +54,8 @@ _F = pa.float64()
 _S = pa.string()
 _TS = pa.timestamp("ms", tz="UTC")
 _LABEL = pa.dictionary(pa.int32(), pa.string())
+_COUNT = pa.struct([("reason", pa.string()), ("count", pa.int64())])
+_FIGURE = pa.struct([("name", pa.string()), ("value", pa.float64())])
 _CAUSE = pa.struct(
     [
         ("workload", pa.string()),
@@ -204,12 +209,31 @@ ADVICE = _contract(
     weeks=pa.int64(), short_pod_min_reactive=_F, short_pod_min_foretide=_F,
     extra_replica_hours=_F, extra_cost_usd_per_week=_F, replica_hours_ratio=_F, run_id=_LABEL,
 )  # fmt: skip
+RUNS = _contract(
+    "runs",
+    ("verb", "run_id", "started_at"),
+    verb=_LABEL, run_id=_S, as_of=_TS, started_at=_TS, ended_at=_TS, state=_LABEL,
+    unit=_LABEL, done=pa.int64(), skipped=pa.int64(), failed=pa.int64(),
+    reasons=pa.list_(_COUNT), figures=pa.list_(_FIGURE), error=_S,
+)  # fmt: skip
+NOTICES = _contract(
+    "notices",
+    ("incident_id", "channel", "kind", "told_at"),
+    incident_id=_S, channel=_LABEL, kind=_LABEL, told_at=_TS, status=_LABEL, detail=_S,
+    run_id=_LABEL,
+)  # fmt: skip
+VALUE = _contract(
+    "value",
+    ("scope", "name", "evaluated_at"),
+    scope=_LABEL, name=_LABEL, evaluated_at=_TS, started_at=_TS,
+    value=_F, lower=_F, upper=_F, unit=_LABEL, reason=_S, run_id=_LABEL,
+)  # fmt: skip
 
 CONTRACTS = {
     c.name: c
     for c in (
         SAMPLES, SCORES, LEAKS, INCIDENTS, FORECASTS, CAPACITY, LEDGER, BACKTEST, SKIPS,
-        ACCURACY, REPLAYS, VERDICTS, ADVICE,
+        ACCURACY, REPLAYS, VERDICTS, ADVICE, RUNS, NOTICES, VALUE,
     )
 }  # fmt: skip
 

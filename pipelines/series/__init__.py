@@ -1,0 +1,1 @@
+"""What Foretide publishes as metrics: named once, sent anywhere."""
