@@ -26,10 +26,10 @@ demo: $(VENV)/.runtime   ## Simulate a cluster and run the whole pipeline on it;
 	$(BIN)/foretide demo
 
 test: $(VENV)/.dev       ## Every test, the end-to-end ones on real servers included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-fast: $(VENV)/.dev  ## The tests that start no server
-	$(BIN)/python -m pytest -m "not e2e"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e"
 
 lint: $(VENV)/.dev       ## ruff, pyright (strict) and the layers
 	$(BIN)/ruff check .
