@@ -14,9 +14,9 @@ export OPENBLAS_NUM_THREADS ?= 1
 export DO_NOT_TRACK ?= 1
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 
-.PHONY: demo test test-fast lint format lock clean help install install-dev \
-  bench-ingest bench-panel bench-layout bench-forecast bench-detect bench-replay eval-forecast eval-detect \
-  eval-prescale
+.PHONY: demo up down test test-fast lint format lock clean help install install-dev \
+  bench-ingest bench-panel bench-layout bench-forecast bench-detect bench-replay bench-scale bench-models eval-forecast eval-detect \
+  eval-prescale image-test
 .DEFAULT_GOAL := help
 
 help:            ## Show what can be made
@@ -24,6 +24,12 @@ help:            ## Show what can be made
 
 demo: $(VENV)/.runtime   ## Simulate a cluster and run the whole pipeline on it; ends by naming the report
 	$(BIN)/foretide demo
+
+up: $(VENV)/.runtime     ## Start a Prefect server, MLflow, a worker and all deployments here; prints where
+	$(BIN)/python -m pipelines.local_stack up $(ARGS)
+
+down: $(VENV)/.runtime   ## End what `make up` started
+	$(BIN)/python -m pipelines.local_stack down
 
 test: $(VENV)/.dev       ## Every test, the end-to-end ones on real servers included
 	$(BIN)/python -m pytest -n 2 --dist loadfile
@@ -66,6 +72,12 @@ bench-forecast: $(VENV)/.bench ## Prophet's fit beside stock and prophet-batch; 
 bench-replay: $(VENV)/.dev     ## A week of 1,000 workloads at 15 s steps, every policy of the replay
 	$(BIN)/python tests/bench/replay.py $(ARGS)
 
+bench-scale: $(VENV)/.dev      ## Ingest to plan of 1,000 to 50,000 workloads: time, memory, task runs
+	$(BIN)/python tests/bench/scale.py $(ARGS)
+
+bench-models: $(VENV)/.dev     ## One workload of a registered version of 10,000, loaded
+	$(BIN)/python tests/bench/registry.py $(ARGS)
+
 bench-detect: $(VENV)/.dev     ## Isolation forests beside scikit-learn; a tick of 10,000 workloads; diagnose
 	$(BIN)/python tests/bench/detect.py $(ARGS)
 
@@ -79,6 +91,11 @@ eval-detect: $(VENV)/.dev      ## Anomalies, leaks, causes and incidents held ag
 
 eval-prescale: $(VENV)/.dev    ## Pre-scaling held beside the HPA alone, one-line rules and an oracle; Monday mornings
 	$(BIN)/python tests/eval/prescale.py $(DATA) $(ARGS)
+
+IMAGE_ROOT ?= /var/tmp/foretide-image
+
+image-test: $(VENV)/.dev       ## The image's scripts in a bare Debian, as nobody on a read-only root; needs root, minutes
+	FORETIDE_IMAGE_ROOT=$(IMAGE_ROOT) $(BIN)/python -m pytest tests/e2e/test_image.py -s -p no:xdist
 
 clean:           ## Remove the environment and what was made
 	rm -rf $(VENV) foretide-demo .pytest_cache .ruff_cache

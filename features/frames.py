@@ -219,8 +219,9 @@ RUNS = _contract(
 NOTICES = _contract(
     "notices",
     ("incident_id", "channel", "kind", "told_at"),
-    incident_id=_S, channel=_LABEL, kind=_LABEL, told_at=_TS, status=_LABEL, detail=_S,
-    run_id=_LABEL,
+    incident_id=_S, channel=_LABEL, kind=_LABEL, told_at=_TS, what=_LABEL, severity=_LABEL,
+    under_h=_F, started_at=_TS, workloads=pa.list_(_S), as_of=_TS, message_id=_S, status=_LABEL,
+    detail=_S, run_id=_LABEL,
 )  # fmt: skip
 VALUE = _contract(
     "value",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 import pandas as pd
@@ -20,6 +21,7 @@ def workload_id(cluster: str, namespace: str, kind: str, name: str) -> str:
     )
 
 
+@lru_cache(maxsize=200_000)
 def split_workload(workload: str) -> tuple[str, str, str, str]:
     """The four parts of ``workload_id``.
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["noise"]
+__all__ = ["beginnings", "noise"]
 
 
 def noise(scores: pd.DataFrame, leaks: pd.DataFrame, incidents: pd.DataFrame) -> dict[str, float]:
@@ -29,7 +29,7 @@ def noise(scores: pd.DataFrame, leaks: pd.DataFrame, incidents: pd.DataFrame) ->
     nothing to divide or to take a median of.
     """
     points = [int((t["score"] >= 1).sum()) for t in (scores, leaks)]
-    raw = _stretches(scores, "ts") + _stretches(leaks, "issued_at")
+    raw = len(beginnings(scores, "ts")) + len(beginnings(leaks, "issued_at"))
     delay = (incidents["detected_at"] - incidents["started_at"]).dt.total_seconds()
     told = len(incidents)
     return {
@@ -42,19 +42,19 @@ def noise(scores: pd.DataFrame, leaks: pd.DataFrame, incidents: pd.DataFrame) ->
     }
 
 
-def _stretches(table: pd.DataFrame, at: str) -> int:
-    """How often a series came to 1 or above: its points there that follow none there."""
+def beginnings(table: pd.DataFrame, at: str) -> NDArray[np.int64]:
+    """When series came to 1 or above: the stamps (Unix ms, in no order) of their points there that
+    follow none there. ``at`` is the column of stamps; else the columns of ``noise``."""
     hot = table[(table["score"] >= 1).to_numpy()]
     if hot.empty:
-        return 0
+        return np.empty(0, dtype=np.int64)
     by = [c for c in ("workload", "metric", "detector") if c in hot.columns]
     series = hot.groupby(by, observed=True, sort=False).ngroup().to_numpy()
     stamp = hot[at].dt.as_unit("ms").astype("int64").to_numpy()
     order = np.lexsort((stamp, series))
     series, stamp = series[order], stamp[order]
-    gap = np.diff(stamp)
-    follows = (np.diff(series) == 0) & (gap <= 1.5 * _step_ms(table[at]))
-    return int(len(hot) - follows.sum())
+    follows = (np.diff(series) == 0) & (np.diff(stamp) <= 1.5 * _step_ms(table[at]))
+    return stamp[np.concatenate([[True], ~follows])]
 
 
 def _step_ms(ts: pd.Series) -> float:

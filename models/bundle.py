@@ -5,6 +5,7 @@
     bundle.json               meta, and for every file its size and SHA-256
     prophet/keys.parquet      what each row is for
     prophet/beta.npy          one array; rows are mapped: one workload of many is read in a moment
+    forest/path.zst           whole numbers, packed in blocks of rows (models/bundle_arrays.py)
 
 Nothing in it is code: no pickle, no class of ours. ``bundle.json`` is written last, so that a
 folder without it was never finished.
@@ -18,7 +19,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -27,13 +28,18 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.base import Baselines
+from models.bundle_arrays import encoded, file_suffix, pick_rows, read_whole
 
-__all__ = ["load", "save"]
+__all__ = ["is_name", "load", "save"]
 
 _MANIFEST = "bundle.json"
-_VERSION = 1
+_VERSION = 2
+_READABLE = (1, 2)  # in the first no array was packed
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-_KINDS = "biufUMm"  # bool, int, uint, float, text, datetime, timedelta
+_MOST_JSON_BYTES = 1 << 28
+_MOST_KEYS_BYTES = 1 << 30
+_Keys: TypeAlias = dict[str, tuple[pd.DataFrame, NDArray[np.intp] | None]]
+"""SHA-256 of a file of keys → its frame and the rows that are wanted."""
 
 
 def save(folder: Path, baselines: Mapping[str, Baselines], meta: Mapping[str, Any]) -> None:
@@ -64,7 +70,7 @@ def load(
     """Read a bundle, or only the rows of some workloads.
 
     Everything that is read whole is held against its SHA-256. With ``workloads`` the arrays are
-    mapped and only the rows asked for are read; then their size, type and shape are checked. A
+    only read where the rows asked for are; then their size, type and shape are checked. A
     workload that is not in the bundle has no row.
 
     Raises
@@ -75,14 +81,20 @@ def load(
     """
     manifest = _manifest(folder)
     wanted = None if workloads is None else list(workloads)
+    known: _Keys = {}
     try:
         baselines = {
-            name: _load_one(folder, name, entry, wanted)
+            name: _load_one(folder, name, entry, wanted, known)
             for name, entry in manifest["baselines"].items()
         }
         return baselines, manifest["meta"]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"bundle: {folder / _MANIFEST} is damaged: {error!r}") from error
+
+
+def is_name(name: str) -> bool:
+    """Whether a name can be that of a folder or file here: names are data."""
+    return _NAME.fullmatch(name) is not None
 
 
 def _save_one(folder: Path, name: str, baselines: Baselines) -> dict[str, Any]:
@@ -92,7 +104,7 @@ def _save_one(folder: Path, name: str, baselines: Baselines) -> dict[str, Any]:
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pandas(baselines.keys, preserve_index=False), sink)
     arrays = {
-        key: _save_array(folder, f"{name}/{_checked(key)}.npy", array, len(baselines.keys))
+        key: _save_array(folder, f"{name}/{_checked(key)}", array, len(baselines.keys))
         for key, array in baselines.arrays.items()
     }
     return {
@@ -103,15 +115,11 @@ def _save_one(folder: Path, name: str, baselines: Baselines) -> dict[str, Any]:
     }
 
 
-def _save_array(folder: Path, file: str, array: NDArray[Any], n_rows: int) -> dict[str, Any]:
+def _save_array(folder: Path, what: str, array: NDArray[Any], n_rows: int) -> dict[str, Any]:
     if array.ndim == 0 or array.shape[0] != n_rows:
-        raise ValueError(f"bundle: {file} needs {n_rows} rows, got shape {array.shape}")
-    if array.dtype.kind not in _KINDS:
-        raise ValueError(f"bundle: {file} cannot hold {array.dtype}")
-    sink = io.BytesIO()
-    np.save(sink, np.ascontiguousarray(array), allow_pickle=False)
-    told = _write(folder, file, sink.getvalue())
-    return told | {"dtype": array.dtype.str, "shape": list(array.shape)}
+        raise ValueError(f"bundle: {what} needs {n_rows} rows, got shape {array.shape}")
+    content, told = encoded(what, array)
+    return told | _write(folder, what + file_suffix(told), content)
 
 
 def _write(folder: Path, file: str, content: bytes) -> dict[str, Any]:
@@ -120,17 +128,13 @@ def _write(folder: Path, file: str, content: bytes) -> dict[str, Any]:
 
 
 def _load_one(
-    folder: Path, name: str, entry: Mapping[str, Any], wanted: list[str] | None
+    folder: Path, name: str, entry: Mapping[str, Any], wanted: list[str] | None, known: _Keys
 ) -> Baselines:
-    file = folder / _checked(name) / "keys.parquet"
-    content = _read(file, entry["keys"])
-    try:
-        keys: pd.DataFrame = pq.read_table(io.BytesIO(content)).to_pandas()
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"bundle: {file} is damaged: {error}") from error
-    rows = None if wanted is None else np.flatnonzero(keys["workload"].isin(wanted))
+    keys, rows = _keys(folder / _checked(name) / "keys.parquet", entry["keys"], wanted, known)
     arrays = {
-        key: _load_array(folder / name / f"{_checked(key)}.npy", told, len(keys), rows)
+        key: _load_array(
+            folder / name / f"{_checked(key)}{file_suffix(told)}", told, len(keys), rows
+        )
         for key, told in entry["arrays"].items()
     }
     if rows is not None:
@@ -138,29 +142,35 @@ def _load_one(
     return Baselines(entry["model"], keys, arrays, entry["meta"])
 
 
+def _keys(
+    file: Path, told: Mapping[str, Any], wanted: list[str] | None, known: _Keys
+) -> tuple[pd.DataFrame, NDArray[np.intp] | None]:
+    """A frame of keys, and which of its rows are wanted; most models of a bundle have the same."""
+    _sized(file, told)
+    if told["sha256"] not in known:
+        try:
+            source = pq.ParquetFile(io.BytesIO(_read(file, told)))
+            groups = [source.metadata.row_group(i) for i in range(source.metadata.num_row_groups)]
+            if sum(g.total_byte_size for g in groups) > _MOST_KEYS_BYTES:
+                raise ValueError(f"bundle: {file} is larger than any list of workloads")
+            keys: pd.DataFrame = source.read().to_pandas()
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"bundle: {file} is damaged: {error}") from error
+        rows = None if wanted is None else np.flatnonzero(keys["workload"].isin(wanted))
+        known[told["sha256"]] = keys, rows
+    keys, rows = known[told["sha256"]]
+    return keys.copy(deep=False), rows
+
+
 def _load_array(
     file: Path, told: Mapping[str, Any], n_rows: int, rows: NDArray[np.intp] | None
 ) -> NDArray[Any]:
-    whole = rows is None or 0 in told["shape"]  # nothing cannot be mapped
-    array = _whole(file, told) if whole else _mapped(file, told)
-    got, want = (array.dtype.str, list(array.shape)), (told["dtype"], told["shape"])
-    if got != want or array.shape[0] != n_rows:
-        raise ValueError(f"bundle: {file} holds {got}, expected {want} with {n_rows} rows")
-    return array if rows is None else np.array(array[rows])
-
-
-def _whole(file: Path, told: Mapping[str, Any]) -> NDArray[Any]:
-    content = _read(file, told)
-    try:
-        return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    except ValueError as error:
-        raise ValueError(f"bundle: {file} is damaged: {error}") from error
-
-
-def _mapped(file: Path, told: Mapping[str, Any]) -> NDArray[Any]:
+    if told["shape"][:1] != [n_rows]:
+        raise ValueError(f"bundle: {file} holds {told['shape']}, expected {n_rows} rows")
     _sized(file, told)
+    content = _read(file, told) if rows is None else b""
     try:
-        return np.lib.format.open_memmap(file, mode="r")
+        return read_whole(content, told) if rows is None else pick_rows(file, told, rows)
     except (ValueError, OSError) as error:
         raise ValueError(f"bundle: {file} is damaged: {error}") from error
 
@@ -168,15 +178,16 @@ def _mapped(file: Path, told: Mapping[str, Any]) -> NDArray[Any]:
 def _manifest(folder: Path) -> dict[str, Any]:
     file = folder / _MANIFEST
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        size = file.stat().st_size
+        manifest = json.loads(file.read_text(encoding="utf-8") if size <= _MOST_JSON_BYTES else "")
     except OSError as error:
         raise ValueError(f"bundle: {file} cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise ValueError(f"bundle: {file} is damaged: {error}") from error
     version = manifest.get("foretide_bundle") if isinstance(manifest, dict) else None
-    if version != _VERSION:
+    if version not in _READABLE:
         raise ValueError(
-            f"bundle: {file} has version {version!r}, this release reads {_VERSION}; "
+            f"bundle: {file} has version {version!r}, this release reads {_READABLE}; "
             "upgrade foretide or train again"
         )
     return manifest
@@ -201,7 +212,7 @@ def _sized(file: Path, told: Mapping[str, Any]) -> None:
 
 def _checked(name: str) -> str:
     """Names are data: only those that can do no harm become paths."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise ValueError(f"bundle: {name!r} cannot name a file; use letters, digits, _ and -")
     return name
 

@@ -167,7 +167,9 @@ def measured_case(
     request = state["request_cores"].to_numpy(dtype=float)
     limit = panel.matrix("cpu_limit_cores", names) / panel.matrix("replicas", names)
     limit[~np.isfinite(limit)] = np.nan
-    usual = pd.DataFrame(limit).median(axis=1).to_numpy(dtype=float)
+    usual, seen = np.full(len(names), np.nan), ~np.isnan(limit).all(axis=1)
+    # of rows without a value numpy warns, and threads cannot each keep that quiet
+    usual[seen] = np.nanmedian(limit[seen], axis=1) if seen.any() else np.nan
     capacity = np.where(usual > 0, usual, request)
     share = state["target_ratio"].to_numpy(dtype=float) * request / capacity
     low, high = (state[c].to_numpy(dtype=float) for c in ("hpa_min", "hpa_max"))

@@ -19,16 +19,22 @@ from prefect.cache_policies import NO_CACHE
 from pipelines.adapters.kube import Kube
 from pipelines.applying_files import drop_expired_patches
 from pipelines.approvals import approve as say_yes
+from pipelines.artifacts import publish
 from pipelines.clock import present
 from pipelines.clusters import Reach
 from pipelines.errors import ClusterUnreachable, ConfigError
+from pipelines.flow_runs import CLUSTER, as_run
 from pipelines.outcome import Outcome
 from pipelines.pace import Pace
+from pipelines.parameters import Moment
+from pipelines.plans import plan_clocks
 from pipelines.release_job import release_job
 from pipelines.round import Round, done_by
 from pipelines.round_text import outcome_of
-from pipelines.run import Run, RunRef
-from pipelines.tasks import call, publish
+from pipelines.run import Run, RunRef, part_name
+from pipelines.tasks import call
+from pipelines.telemetry import traced
+from pipelines.watching import watched
 
 __all__ = ["apply", "clock_apart", "one_round"]
 
@@ -39,11 +45,13 @@ _NOW = pd.Timedelta(1, "h")
 when they are."""
 
 
-@flow(name="apply")
+@flow(name="apply", timeout_seconds=600)
+@as_run(CLUSTER, wait_max_s=200)
+@watched("apply")
 def apply(
     config: str | None = None,
     out: str | None = None,
-    as_of: str | None = None,
+    as_of: Moment | None = None,
     approve: str | None = None,
     dry_run: bool = False,
     days: float | None = None,
@@ -67,6 +75,7 @@ def apply(
 
 
 @task(cache_policy=NO_CACHE)
+@traced
 def apply_plan(
     ref: RunRef, approve: str | None = None, dry_run: bool = False, days: float | None = None
 ) -> dict[str, Any]:
@@ -77,6 +86,11 @@ def apply_plan(
         raise ConfigError(
             f"apply acts at the present, and {run.as_of:%Y-%m-%d %H:%M} UTC is {away} away: "
             "what it wrote would expire then; --dry-run says what it would have done"
+        )
+    if not dry_run and not _idle(run) and (newer := _newer_plan(run)):
+        raise ConfigError(
+            f"apply: there is a plan of {newer:%Y-%m-%d %H:%M} UTC, newer than this run's clock "
+            f"{run.as_of:%Y-%m-%d %H:%M}: no older plan is applied over it; leave out --as-of"
         )
     if not dry_run and not _idle(run):
         with _reach(run).open() as kube:
@@ -123,6 +137,13 @@ def one_round(
             "written before it is in the ledger, the next run goes on"
         )
     return outcome_of(seen, rows, dry_run=dry_run).to_dict()
+
+
+def _newer_plan(run: Run) -> pd.Timestamp | None:
+    """The clock of a plan that was made between the run's clock and now."""
+    now = part_name(present())
+    newer = [c for c in plan_clocks(run) if run.part < c <= now]
+    return pd.Timestamp(newer[-1]) if newer else None
 
 
 def _dropped(run: Run) -> list[str]:

@@ -14,12 +14,14 @@ from prefect.cache_policies import NO_CACHE
 
 from features.frames import BACKTEST
 from models.choice import BARS
+from pipelines.artifacts import publish
 from pipelines.clock import now
 from pipelines.errors import HistoryError
 from pipelines.judging import PRODUCT, Judged, judge_forecasters
 from pipelines.outcome import Outcome, merge_reasons, reasons
 from pipelines.run import Run, RunRef
-from pipelines.tasks import publish, run_shards, threads
+from pipelines.spreading import where
+from pipelines.tasks import run_shards, threads
 
 __all__ = ["backtest", "model_rows"]
 
@@ -57,6 +59,7 @@ def backtest(
         run.shards(_begin(run)),
         workers=run.settings.shards.workers,
         max_failed_share=run.settings.shards.max_failed_share,
+        where=where(run),
     )
     table = pd.concat([done.table for done in shards.results], ignore_index=True)
     skipped = merge_reasons(reasons(done.skipped) for done in shards.results)

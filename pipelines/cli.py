@@ -15,6 +15,8 @@ from pipelines.commands.capacity import CAPACITY
 from pipelines.commands.care import CARE
 from pipelines.commands.diagnosis import DIAGNOSIS
 from pipelines.commands.judge import JUDGES
+from pipelines.commands.notifying import NOTIFYING
+from pipelines.commands.publishing import PUBLISHING
 from pipelines.commands.steps import STEPS
 from pipelines.commands.tools import TOOLS
 
@@ -88,7 +90,7 @@ def cli() -> None:
     """
 
 
-for command in (*STEPS, *CAPACITY, *DIAGNOSIS, *JUDGES, *CARE, *TOOLS):
+for command in (*STEPS, *CAPACITY, *DIAGNOSIS, *JUDGES, *CARE, *PUBLISHING, *NOTIFYING, *TOOLS):
     cli.add_command(command)
 
 

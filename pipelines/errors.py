@@ -19,6 +19,7 @@
     │   ├── ObjectChanged      409: it was changed, or recreated, since it was read
     │   ├── FieldConflict      409 of an apply: other managers own the field; it names them
     │   └── ObjectRefused      400, 422 and the like: the server found the content wrong
+    ├── DeliveryError          a channel did not take a message; never holds its address' secret
     ├── ModelError             no model, or one that does not load and score
     └── HistoryError           there are samples, and too few to do what was asked
 
@@ -35,6 +36,7 @@ __all__ = [
     "ClusterForbidden",
     "ClusterUnreachable",
     "ConfigError",
+    "DeliveryError",
     "EmptyResult",
     "FieldConflict",
     "ForetideError",
@@ -126,6 +128,15 @@ class FieldConflict(ClusterError):
 
 class ObjectRefused(ClusterError):
     """The API server found the content wrong."""
+
+
+class DeliveryError(ForetideError):
+    """A channel did not take a message; ``is_lasting`` says that sending it again is no use."""
+
+    def __init__(self, text: str, *, is_lasting: bool = False) -> None:
+        """Keep whether it lasts beside the text."""
+        super().__init__(text)
+        self.is_lasting = is_lasting
 
 
 class ModelError(ForetideError):

@@ -13,23 +13,28 @@ import pandas as pd
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from features.frames import ACCURACY, ADVICE, INCIDENTS, REPLAYS, SCORES, VERDICTS
+from features.frames import ACCURACY, ADVICE, INCIDENTS, REPLAYS, SCORES, VALUE, VERDICTS
 from models.measures import coverage, peak_coverage, pinball, points, wape
-from pipelines.clock import now
+from pipelines.artifacts import publish
+from pipelines.clock import now, present
 from pipelines.errors import HistoryError, StoreError
+from pipelines.events import is_live
+from pipelines.flow_runs import CLUSTER, as_run
 from pipelines.hpa_specs import open_cluster
 from pipelines.issued import Issued, issued_forecasts
 from pipelines.outcome import Outcome
+from pipelines.parameters import Moment
 from pipelines.plan_facts import no_cluster
 from pipelines.run import Run, RunRef
 from pipelines.shadow import advice_of, replay_issued, told_advice
-from pipelines.tasks import call, publish
+from pipelines.tasks import call
+from pipelines.telemetry import traced
+from pipelines.value import value_rows
+from pipelines.value_text import told_value, value_document, value_file
 from pipelines.verdicts import judge_issued, summary
+from pipelines.watching import watched
 
 __all__ = ["evaluate", "evaluation_file"]
-
-_LIVE = pd.Timedelta(1, "h")
-"""An evaluation whose clock is further from the present than this asks no cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +46,24 @@ class _Part:
     reason: str = ""
 
 
-@flow(name="evaluate")
+@flow(name="evaluate", timeout_seconds=3 * 3600)
+@as_run(CLUSTER)
+@watched("evaluate")
 def evaluate(
     config: str | None = None,
     inputs: list[str] | None = None,
     out: str | None = None,
-    as_of: str | None = None,
+    as_of: Moment | None = None,
 ) -> dict[str, Any]:
     """Judge the last days: forecast accuracy and coverage, who has drifted or lost its edge,
     pre-scaling replayed and for whom it is worth it, alert noise."""
-    moment = now()
-    ref = RunRef.resolve(config, inputs, out, as_of, moment)
-    is_live = not ref.inputs and abs(moment - pd.Timestamp(ref.as_of)) <= _LIVE
-    return publish(call(judge_window, ref, is_live))
+    ref = RunRef.resolve(config, inputs, out, as_of, now())
+    live = not ref.inputs and is_live(pd.Timestamp(ref.as_of), present())
+    return publish(call(judge_window, ref, live))
 
 
 @task(cache_policy=NO_CACHE)
+@traced
 def judge_window(ref: RunRef, live: bool = False) -> dict[str, Any]:
     """Evaluate ``[as_of − window, as_of)``; what cannot be judged says why.
 
@@ -72,7 +79,8 @@ def judge_window(ref: RunRef, live: bool = False) -> dict[str, Any]:
     issued = issued_forecasts(run, start, run.settings.evaluate.drift.bar_weeks)
     accuracy = _accuracy(issued)
     replays = replay_issued(run, start, open_cluster if live else no_cluster)
-    noise = _noise(run, start)
+    scores = _scores(run, start)
+    noise = _noise(run, start, scores)
     parts = {"forecast accuracy": accuracy, "replay": replays, "alert noise": noise}
     skipped = {f"{name} ({p.reason})": 1 for name, p in parts.items() if p.reason}
     if len(skipped) == len(parts):
@@ -84,6 +92,7 @@ def judge_window(ref: RunRef, live: bool = False) -> dict[str, Any]:
     window = {"evaluated_at": run.as_of, "started_at": start, "run_id": run.run_id}
     replayed = replays.table.assign(**window)
     advice = advice_of(run, replayed) if len(replayed) else pd.DataFrame()
+    value = value_rows(run, start, scores=scores, accuracy=accuracy.table, replays=replays.table)
     worth, said = told_advice(advice)
     figures = accuracy.figures | verdicts.figures | replays.figures | worth | noise.figures
     figures = {name: value for name, value in figures.items() if np.isfinite(value)}
@@ -92,10 +101,13 @@ def judge_window(ref: RunRef, live: bool = False) -> dict[str, Any]:
         REPLAYS: replayed,
         ADVICE: advice,
         VERDICTS: verdicts.table,
+        VALUE: value,
     }
     outputs = {c.name: run.store.write(c, t, run.part) for c, t in tables.items() if len(t)}
     text = json.dumps(figures, indent=1, sort_keys=True, allow_nan=False)
     outputs["evaluation"] = run.store.put_file(evaluation_file(run), f"{text}\n".encode())
+    report = value_document(value, run.settings.evaluate.value)
+    outputs["value report"] = run.store.put_file(value_file(run), report.encode())
     return Outcome(
         verb="evaluate",
         run_id=run.run_id,
@@ -105,7 +117,7 @@ def judge_window(ref: RunRef, live: bool = False) -> dict[str, Any]:
         skipped=skipped,
         outputs=outputs,
         figures=figures,
-        notes=(*notes, *said),
+        notes=(*notes, *said, *told_value(value)),
     ).to_dict()
 
 
@@ -149,15 +161,22 @@ def _verdicts(
     return _Part(table, figures), worst
 
 
-def _noise(run: Run, start: pd.Timestamp) -> _Part:
+def _scores(run: Run, start: pd.Timestamp) -> pd.DataFrame:
+    """What was scored of this time, once; runs may overlap."""
+    try:
+        scores: pd.DataFrame = run.read(SCORES, start).to_pandas()
+    except StoreError:
+        return SCORES.schema.empty_table().to_pandas()
+    scores = scores[(scores["ts"] >= start) & (scores["ts"] < run.as_of)]
+    return scores.drop_duplicates(list(SCORES.key), keep="last")
+
+
+def _noise(run: Run, start: pd.Timestamp, scores: pd.DataFrame) -> _Part:
     """How many points over the alert line became how many incidents."""
     try:
-        scores = run.read(SCORES, start).to_pandas()
         incidents = run.read(INCIDENTS, start).to_pandas()
     except StoreError:
         return _Part(pd.DataFrame(), {}, "nothing was scored in this time")
-    scores = scores[(scores["ts"] >= start) & (scores["ts"] < run.as_of)]
-    scores = scores.drop_duplicates(list(SCORES.key), keep="last")  # runs may overlap
     days = (run.as_of - start) / pd.Timedelta(days=1)
     recent = incidents[incidents["detected_at"] >= start].drop_duplicates("incident_id")
     alerts = int((scores["score"] >= 1).sum())

@@ -8,13 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from features.frames import BACKTEST, SKIPS, VERDICTS
+from features.frames import SKIPS, VERDICTS
 from models.base import Baselines, Solves
 from models.champion import Champions
 from models.combination import COMBINATION
-from pipelines.errors import ModelError, StoreError
-from pipelines.learning import forecasters
-from pipelines.registry import Learned, Live, load_live
+from pipelines.adapters.tracking import ModelVersion
+from pipelines.errors import ModelError
+from pipelines.learning import Learned, forecasters
+from pipelines.registry import Live, index_of, load_live
 from pipelines.run import Run, part_name
 from pipelines.verdicts import newest_verdicts
 from pipelines.versions import require_registered
@@ -52,8 +53,8 @@ def explain(run: Run, workload: str) -> dict[str, Any]:
     metrics += _skipped(run, live, workload)
     if not metrics:
         raise ModelError(
-            f"{live.forecaster.label} knows no workload {workload!r}{_similar(run, workload)}; "
-            "expected cluster/namespace/kind/name"
+            f"{live.forecaster.label} knows no workload {workload!r}"
+            f"{_similar(run, live.forecaster, workload)}; expected cluster/namespace/kind/name"
         )
     found = _judged(run, workload)
     forests = [
@@ -172,13 +173,11 @@ def _words(baselines: Baselines | None) -> Mapping[tuple[str, ...], str]:
     }
 
 
-def _similar(run: Run, workload: str) -> str:
-    """A hint for a name that was mistyped, from the last training's table if it is here."""
-    try:
-        names = run.read(BACKTEST, newest=True)["workload"].unique().to_pylist()
-    except StoreError:
-        return ""
-    close = difflib.get_close_matches(workload, [str(n) for n in names], n=3, cutoff=0.5)
+def _similar(run: Run, version: ModelVersion, workload: str) -> str:
+    """A hint for a name that was mistyped; a version of an earlier release has no list of names."""
+    index = index_of(run.tracking(), version)
+    names = [] if index is None else index.workloads
+    close = difflib.get_close_matches(workload, names, n=3, cutoff=0.5)
     return f" (did you mean {', '.join(close)}?)" if close else ""
 
 

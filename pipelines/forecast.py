@@ -18,19 +18,26 @@ from features.quality import LARGEST, judge
 from models.champion import Champions
 from models.champion_fit import only, refitted
 from pipelines.accounting import silent_series
+from pipelines.artifacts import publish
 from pipelines.capacity_facts import facts_aside, gather_facts
+from pipelines.catching_up import caught_up
 from pipelines.clock import now
 from pipelines.errors import ConfigError, HistoryError, ModelError
 from pipelines.floors import CPU, capacity_levels, capacity_table
+from pipelines.flow_runs import as_run
 from pipelines.forecast_rows import forecast_rows, is_published
 from pipelines.learning import forecasters, learn, learn_newcomers, without_maintenance
 from pipelines.moments import parse_duration
 from pipelines.outcome import Outcome, counted, merge_reasons, panel_counts, reasons, told
+from pipelines.parameters import Length, Moment
 from pipelines.registry import load_live
 from pipelines.run import Run, RunRef
+from pipelines.spreading import where
 from pipelines.staging import commit_tables, keep, staged
-from pipelines.tasks import publish, run_shards, threads
+from pipelines.tasks import run_shards, threads
+from pipelines.telemetry import traced
 from pipelines.verdicts import demoted, newest_verdicts
+from pipelines.watching import watched
 
 __all__ = ["forecast"]
 
@@ -52,21 +59,25 @@ class _Done:
     counts: Counter[str] = field(default_factory=Counter[str])
 
 
-@flow(name="forecast", task_runner=threads())
+@flow(name="forecast", task_runner=threads(), timeout_seconds=1800)
+@as_run()
+@watched("forecast", {"horizon": "forecast-next"})
 def forecast(
     config: str | None = None,
     inputs: list[str] | None = None,
     out: str | None = None,
-    as_of: str | None = None,
-    horizon: str | None = None,
-    step: str | None = None,
+    as_of: Moment | None = None,
+    horizon: Length | None = None,
+    step: Length | None = None,
     quantiles: str | None = None,
     aggregate: str | None = None,
+    catch_up: bool = False,
 ) -> dict[str, Any]:
     """Publish forecasts and the capacity they ask for.
 
     From the store the registered champions are used; from files the champions are chosen and fitted
     in this run, on what is before ``as_of``. ``step`` and ``aggregate`` are for files only.
+    With ``catch_up`` only where nothing was forecast in this round yet.
 
     Raises
     ------
@@ -75,6 +86,8 @@ def forecast(
     """
     ref = RunRef.resolve(config, inputs, out, as_of, now()).on_files(step, aggregate)
     run = ref.open()
+    if catch_up and (standing := caught_up(run, "forecast", FORECASTS)):
+        return publish(standing)
     hours = run.settings.forecast.horizon_h
     length = parse_duration(horizon, "--horizon") if horizon else pd.Timedelta(hours, "h")
     asked = _quantiles(quantiles)
@@ -86,6 +99,7 @@ def forecast(
             asks,
             workers=run.settings.shards.workers,
             max_failed_share=run.settings.shards.max_failed_share,
+            where=where(run, "forecast"),
         )
         done = shards.results
         silent = silent_series(run, run.history_start, "no sample in the history that is read")
@@ -122,6 +136,7 @@ def _no_floors(done: Sequence[_Done]) -> tuple[str, ...]:
 
 
 @task(cache_policy=NO_CACHE)
+@traced
 def forecast_shard(ask: _Ask) -> _Done:
     """Forecast one shard and keep its forecasts and capacity aside."""
     run = ask.run.open()

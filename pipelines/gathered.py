@@ -12,6 +12,7 @@ import pandas as pd
 from features.panel import Panel
 from pipelines.grids import homes
 from pipelines.run import Run, RunRef
+from pipelines.spreading import where
 from pipelines.staging import aside
 
 __all__ = ["gather", "gathered"]
@@ -20,8 +21,11 @@ _AT_ONCE = 4_000  # workloads: what is in memory before it is noted aside
 
 
 def gather(run: Run, shards: Sequence[RunRef], since: pd.Timestamp, verb: str) -> None:
-    """Note each shard's panel of ``[since, as_of)`` aside; nothing where a shard reads as well."""
-    if run.ref.inputs or len(shards) < 2 or shards[0].step_s is None:
+    """Note each shard's panel of ``[since, as_of)`` aside; nothing where a shard reads as well.
+
+    Nor where the workers see no disk of ours: they are nearer to the bucket than to this machine.
+    """
+    if run.ref.inputs or len(shards) < 2 or shards[0].step_s is None or where(run, verb).is_apart:
         return
     step = pd.Timedelta(shards[0].step_s, "s")
     some = max(_AT_ONCE // run.settings.shards.workloads, 1)

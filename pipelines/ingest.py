@@ -19,19 +19,23 @@ from typing import Any, Self
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from features.frames import CONTRACTS, LEDGER
 from pipelines.adapters.source import FetchReport, Window
+from pipelines.artifacts import publish
 from pipelines.bill import Allowance, Spending
 from pipelines.clock import now
 from pipelines.errors import AccessDenied, EmptyResult, ForetideError, SourceUnreachable
+from pipelines.flow_runs import SOURCE, as_run
 from pipelines.moments import parse_time
 from pipelines.outcome import Outcome
+from pipelines.parameters import Moment
 from pipelines.pulling import commit_slice, pull, survey, window_of
 from pipelines.pulls import Pull, Wanted, allot, slices
+from pipelines.retention import tidy_store
 from pipelines.run import Run, RunRef
 from pipelines.say import say
 from pipelines.sources import meter
 from pipelines.spool import BUDGET_SPENT, Pulled, pulled
+from pipelines.spreading import Where
 from pipelines.staging import staged, sweep
 from pipelines.tally import (
     committed,
@@ -41,7 +45,9 @@ from pipelines.tally import (
     foresight,
     told_counts,
 )
-from pipelines.tasks import call, publish, run_shards, threads
+from pipelines.tasks import call, run_shards, threads
+from pipelines.telemetry import traced
+from pipelines.watching import watched
 
 __all__ = ["ingest"]
 
@@ -78,12 +84,14 @@ class _Done:
         return sum((p.report for p in self.pulled), FetchReport())
 
 
-@flow(name="ingest", task_runner=threads())
+@flow(name="ingest", task_runner=threads(), timeout_seconds=2 * 3600)
+@as_run(SOURCE)
+@watched("ingest")
 def ingest(
     config: str | None = None,
     out: str | None = None,
-    as_of: str | None = None,
-    start: str | None = None,
+    as_of: Moment | None = None,
+    start: Moment | None = None,
     again: bool = False,
     dry_run: bool = False,
 ) -> dict[str, Any]:
@@ -113,6 +121,7 @@ def ingest(
         sweep(run, "ingest", now())
         with staged(run, "ingest", alone=False) as folder:
             done = _pull_all(run, window, wanted, folder)
+        run.store.mark()
         if run.settings.store.keep_days is not None:
             call(tidy, ref)
     result = publish(_outcome(run, wanted, done, dry_run=dry_run))
@@ -121,35 +130,34 @@ def ingest(
 
 
 @task(cache_policy=NO_CACHE)
+@traced
 def foresee(ref: RunRef, window: Window, again: bool) -> list[Wanted]:
     """What is missing, and what it will take to pull it."""
     return survey(ref.open(), window, again=again)
 
 
 @task(cache_policy=NO_CACHE)
+@traced
 def fetch(share: _Share) -> None:
     """Fetch one pull into its spool."""
     pull(share.run.open(), share.pull, share.step_ms, Path(share.folder))
 
 
 @task(cache_policy=NO_CACHE)
+@traced
 def commit(ref: RunRef, window: Window, folder: str) -> None:
     """Merge one slice into the store."""
     commit_slice(ref.open(), window, Path(folder))
 
 
 @task(cache_policy=NO_CACHE)
+@traced
 def tidy(ref: RunRef) -> None:
     """Give up what is older than the store keeps."""
     run = ref.open()
-    keep_days = run.settings.store.keep_days
-    if keep_days is not None:
-        newest = run.store.newest()  # a clock that is set wrong must not cost the whole store
-        clock = run.as_of if newest is None else min(run.as_of, newest)
-        tables = [c for c in CONTRACTS.values() if c is not LEDGER]
-        cleaned = run.store.clean(clock, keep_days, tables)
-        gone = len(cleaned.days) + len(cleaned.parts)
-        say(f"ingest: {gone} files older than {keep_days:g} days are gone")
+    tidied = tidy_store(run)
+    joined = f", {tidied.folded} of the ledger became one a day" if tidied.folded else ""
+    say(f"ingest: {tidied.gone} files that are kept no longer are gone{joined}")
 
 
 def _pull_all(run: Run, window: Window, wanted: list[Wanted], aside: Path) -> _Done:
@@ -163,7 +171,9 @@ def _pull_all(run: Run, window: Window, wanted: list[Wanted], aside: Path) -> _D
     pieces = 50 if billed == "cloudwatch" else 1
     cut = slices(wanted, pieces * run.settings.ingest.samples_per_commit)
     spent = sum((Spending.of(w.estimate.report, prices, billed) for w in wanted), Spending())
-    with _Behind(run, window) as behind:
+    # an orchestrator's task runs: few, also where the history of weeks is pulled
+    a_slice = run.settings.shards.tasks_max // max(len(cut), 1)
+    with _Behind(run, window, is_task=a_slice > 1) as behind:
         for number, pulls in enumerate(cut):
             left = Allowance.left(
                 run.settings.ingest.budget, spent + Spending.of(done.report, prices, billed)
@@ -172,7 +182,7 @@ def _pull_all(run: Run, window: Window, wanted: list[Wanted], aside: Path) -> _D
             shortened = (p for p, a in zip(pulls, allowed, strict=False) if a.start_ms > p.start_ms)
             done += _Done(left_out=(*shortened, *left_out))
             folder = aside / f"{number:05d}"
-            done += _pull_slice(run, window, allowed, folder)
+            done += _pull_slice(run, window, allowed, folder, max(a_slice - 1, 1))
             behind.commit(folder)
             is_gone = any(isinstance(e, AccessDenied | SourceUnreachable) for e in done.errors)
             is_spent = done.left_out or any(p.ended == BUDGET_SPENT for p in done.pulled)
@@ -182,17 +192,23 @@ def _pull_all(run: Run, window: Window, wanted: list[Wanted], aside: Path) -> _D
     return done
 
 
-def _pull_slice(run: Run, window: Window, pulls: list[Pull], folder: Path) -> _Done:
+def _pull_slice(run: Run, window: Window, pulls: list[Pull], folder: Path, tasks_max: int) -> _Done:
     shares = [_Share(run.ref, one, window.step_ms, str(folder)) for one in pulls]
-    fetched = run_shards(fetch, shares, workers=run.settings.shards.workers, max_failed_share=1.0)
+    fetched = run_shards(
+        fetch,
+        shares,
+        workers=run.settings.shards.workers,
+        max_failed_share=1.0,
+        where=Where(tasks_max=tasks_max),
+    )
     return _Done(tuple(pulled(folder)), (), fetched.errors)
 
 
 class _Behind:
     """Commits slices one after the other, behind the one that is pulled; leaves when all are in."""
 
-    def __init__(self, run: Run, window: Window) -> None:
-        self._run = run
+    def __init__(self, run: Run, window: Window, *, is_task: bool) -> None:
+        self._run, self._is_task = run, is_task
         self._window = window
         self._pool = ThreadPoolExecutor(1)
         self._last: Future[None] | None = None
@@ -220,7 +236,11 @@ class _Behind:
 
     def _commit(self, folder: Path) -> None:
         done = pulled(folder)
-        call(commit, self._run.ref, self._window, str(folder))
+        arguments = (self._run.ref, self._window, str(folder))
+        if self._is_task:
+            call(commit, *arguments)
+        else:
+            commit.fn(*arguments)
         shutil.rmtree(folder, ignore_errors=True)
         if any(p.report.samples for p in done):
             say(f"ingest: {committed(done)}")

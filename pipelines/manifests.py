@@ -13,6 +13,7 @@ likewise.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ _NOTE = "foretide.dev/gitops-"
 ``foretide.dev/mode`` is people's kill switch."""
 _APP = "foretide-placeholder"
 _UNITS = ("Mi", "Gi", "Ti")
+_PLAIN = re.compile(r'(?:"[A-Za-z0-9._:+/-]{1,100}"|[^"])*')
+"""JSON of nothing but plain words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,15 @@ def render(plan: Plan, params: ManifestParams | None = None) -> dict[str, str]:
             case Hold():
                 body = _hold(action)
         files[_file_name(action, plan.mode_of(action))] = body
-    return {name: yaml.safe_dump(files[name], sort_keys=False) for name in sorted(files)}
+    return {name: _as_yaml(files[name]) for name in sorted(files)}
+
+
+def _as_yaml(body: Any) -> str:
+    """The text of ``yaml.safe_dump``. What is written in C is the same, and a tenth of the time,
+    where no word can be quoted or folded in two ways."""
+    fast = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    dumper = fast if _PLAIN.fullmatch(json.dumps(body)) else yaml.SafeDumper
+    return yaml.dump(body, Dumper=dumper, sort_keys=False)
 
 
 def dns_label(name: str) -> str:

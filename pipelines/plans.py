@@ -8,7 +8,7 @@ from models.plan import Plan
 from pipelines.errors import StoreError
 from pipelines.run import Run
 
-__all__ = ["newest_plan", "plan_file", "plan_folder", "read_plan"]
+__all__ = ["newest_plan", "plan_clocks", "plan_file", "plan_folder", "read_plan"]
 
 _FOLDER = "plans"
 _FILE = "plan.json"
@@ -22,6 +22,12 @@ def plan_folder(run: Run) -> str:
 def plan_file(run: Run) -> str:
     """The plan of this run."""
     return f"{plan_folder(run)}/{_FILE}"
+
+
+def plan_clocks(run: Run) -> list[str]:
+    """The clocks of all plans in the store, as their folders are named, the oldest first."""
+    files = run.store.files(_FOLDER)
+    return sorted({f.split("/")[1] for f in files if f.endswith(f"/{_FILE}")})
 
 
 def read_plan(run: Run, name: str) -> Plan | None:

@@ -5,6 +5,7 @@ here.
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -18,48 +19,59 @@ from features.panel import Panel
 from models.modes import mode_of
 from models.plan import Plan, describe, make_plan
 from models.state import workload_state
-from pipelines.clock import now
+from pipelines.artifacts import publish
+from pipelines.catching_up import caught_up_plan
+from pipelines.clock import now, present
 from pipelines.errors import HistoryError
+from pipelines.events import is_live
+from pipelines.flow_runs import CLUSTER, as_run
 from pipelines.hpa_specs import open_cluster
 from pipelines.manifests import render
 from pipelines.outcome import Outcome
+from pipelines.parameters import Moment
 from pipelines.plan_facts import no_cluster, plan_facts
 from pipelines.plans import plan_file, plan_folder
 from pipelines.run import Run, RunRef
 from pipelines.rungs.params import RungParams
-from pipelines.tasks import call, publish
+from pipelines.tasks import call
+from pipelines.telemetry import traced
+from pipelines.watching import watched
 
 __all__ = ["prescale"]
 
-_LIVE = pd.Timedelta(1, "h")
-"""A run whose clock is further from the present than this asks no cluster."""
+_AT_ONCE = 16
+"""Files of manifests: more would wait for the same disk."""
 
 
-@flow(name="prescale")
+@flow(name="prescale", timeout_seconds=900)
+@as_run(CLUSTER, wait_max_s=300)
+@watched("prescale")
 def prescale(
     config: str | None = None,
     inputs: list[str] | None = None,
     out: str | None = None,
-    as_of: str | None = None,
+    as_of: Moment | None = None,
+    catch_up: bool = False,
 ) -> dict[str, Any]:
     """Plan floors and placeholder pods, and write them as manifests.
+
+    With ``catch_up`` only where there is no plan of this round yet.
 
     Raises
     ------
     HistoryError
         There is no capacity forecast that is valid now.
     """
-    moment = now()
-    ref = RunRef.resolve(config, inputs, out, as_of, moment)
-    return publish(call(write_plan, ref, _is_live(ref, moment)))
-
-
-def _is_live(ref: RunRef, moment: pd.Timestamp) -> bool:
-    """Whether the cluster as it stands says anything about the run's moment."""
-    return not ref.inputs and abs(moment - pd.Timestamp(ref.as_of)) <= _LIVE
+    ref = RunRef.resolve(config, inputs, out, as_of, now())
+    if catch_up and (told := caught_up_plan(ref.open(), "plan")):
+        return publish(told)
+    # the present, not the moment a late run was meant for: the cluster is asked as it stands now
+    live = not ref.inputs and is_live(pd.Timestamp(ref.as_of), present())
+    return publish(call(write_plan, ref, live))
 
 
 @task(cache_policy=NO_CACHE)
+@traced
 def write_plan(ref: RunRef, live: bool = False) -> dict[str, Any]:
     """Make the plan of one moment; the same input gives the same files.
 
@@ -146,8 +158,11 @@ def _write(run: Run, plan: Plan) -> str:
     for old in run.store.files(f"{folder}/manifests"):
         if old not in wanted:
             run.store.delete_file(old)
-    for name, manifest in wanted.items():
-        run.store.put_file(name, manifest.encode())
+    # each is on disk before the plan names it: waiting for a disk or a bucket is what takes time
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        puts = [pool.submit(run.store.put_file, n, text.encode()) for n, text in wanted.items()]
+        for put in puts:
+            put.result()
     return run.store.put_file(plan_file(run), f"{text}\n".encode())
 
 

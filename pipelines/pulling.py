@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 
 from features.metrics import Metric
+from pipelines.adapters.files import FilesSource
 from pipelines.adapters.source import Chunk, Estimate, FetchReport, Source, Spec, Window
 from pipelines.adapters.store.coverage import Coverage, CoverageKey, Spans, clip, missing
 from pipelines.bill import Spending
@@ -105,7 +106,7 @@ def survey(run: Run, window: Window, *, again: bool) -> list[Wanted]:
     if _is_files(run):
         if not run.settings.source.paths:
             raise ConfigError("source.kind is 'files' and source.paths is empty; name the files")
-        return [Wanted(EVERYTHING, "", ((window.first_ms, window.end_ms),))]
+        return [_of_files(run, window)]
     there = frozenset(day.date for day in run.store.days())
     lacking: list[tuple[Wanted, Coverage]] = []
     for metric in metrics_asked(run):
@@ -119,6 +120,19 @@ def survey(run: Run, window: Window, *, again: bool) -> list[Wanted]:
             if spans:
                 lacking.append((Wanted(metric.name, shard, tuple(spans)), covered))
     return _all_estimated(run, lacking, window, again=again)
+
+
+def _of_files(run: Run, window: Window) -> Wanted:
+    """Everything the files hold; cut into days like any pull where the files are parted by time,
+    so that what is pulled and not yet committed stays small."""
+    spec = Spec(run.catalog[EVERYTHING])
+    with open_source(run) as source:
+        days = source.days(spec, window) if isinstance(source, FilesSource) else {}
+    if not days:
+        return Wanted(EVERYTHING, "", ((window.first_ms, window.end_ms),))
+    span = (min(days) * _DAY_MS, (max(days) + 1) * _DAY_MS)
+    spans = clip((span,), window.first_ms, window.end_ms)
+    return Wanted(EVERYTHING, "", spans, Estimate(samples=sum(days.values())))
 
 
 def _all_estimated(

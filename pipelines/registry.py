@@ -1,38 +1,55 @@
 """Registered baselines: what a version's folder holds, and how it is read back.
 
-A version is one folder a shard of workloads, each a bundle of Parquet, NumPy arrays and JSON;
-nothing in it is code. It is logged as an MLflow pyfunc whose loader is this module, so that
-``mlflow.pyfunc.load_model("models:/foretide-forecaster@champion").predict(frame)`` works in a
-notebook.
+A version is one folder a shard of workloads, each a bundle of Parquet, arrays and JSON, and an
+index that says which of them holds whom; nothing in it is code. It is logged as an MLflow pyfunc
+whose loader is this module (``pipelines.served`` answers), and is never read by that loader here:
+what a registry says of loaders is nothing to us.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from features.frames import QUANTILES, quantile_column
-from features.panel import Panel
 from models.base import Baselines
 from models.bundle import load
+from models.bundle_index import (
+    INDEX,
+    WORKLOADS,
+    BundleIndex,
+    read_index,
+    verify_bundle,
+    verify_manifest,
+)
 from models.champion import Champions
-from pipelines.adapters.tracking import ModelVersion
+from pipelines.adapters.tracking import ModelVersion, Tracking, score_example
 from pipelines.errors import ModelError
 from pipelines.learning import Learned, forecasters
+from pipelines.pairs import DETECTOR, FORECASTER, live_pair, same_training
 from pipelines.run import Run
-from pipelines.settings import Settings, load_settings
+from pipelines.served import Served
+from pipelines.settings import Settings
 
-__all__ = ["DETECTOR", "FORECASTER", "Live", "check_round_trip", "load_live", "same_training"]
+__all__ = [
+    "DETECTOR",
+    "FORECASTER",
+    "LOADER",
+    "Live",
+    "check_round_trip",
+    "index_of",
+    "load_live",
+    "same_training",
+]
 
-FORECASTER = "forecaster"
-DETECTOR = "detector"
+LOADER = "pipelines.registry"
 _DATA = "data"
+_TOLD = frozenset({"q50", "score"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +71,12 @@ def load_live(run: Run, workloads: Sequence[str], *, detectors: bool) -> Live:
         run's clock.
     """
     tracking = run.tracking()
-    version = tracking.champion(FORECASTER)
+    version, other = live_pair(tracking) if detectors else (tracking.champion(FORECASTER), None)
     if version is None:
         raise ModelError(
             f"no champion is registered at {tracking.shown}; run `foretide train` first"
         )
-    with tracking.files(version) as model:
-        bundles = _bundles(model, workloads, version.label)
+    with _held(tracking, version, workloads) as bundles:
         champions = {n: _champions(b, f"{version.label}, {n}") for n, b in bundles}
     ends = [c.end for c in champions.values() if c is not None and len(c.chosen)]
     end = max(ends, default=run.as_of)
@@ -71,7 +87,6 @@ def load_live(run: Run, workloads: Sequence[str], *, detectors: bool) -> Live:
             "train with this one"
         )
     found: dict[str, dict[str, Baselines]] = {}
-    other = tracking.champion(DETECTOR) if detectors else None
     if detectors and other is None:
         raise ModelError(
             f"no detector is registered at {tracking.shown}; run `foretide train` first"
@@ -82,8 +97,8 @@ def load_live(run: Run, workloads: Sequence[str], *, detectors: bool) -> Live:
             "training; promote or roll back one of them with `foretide models`"
         )
     if other is not None:
-        with tracking.files(other) as model:
-            found = dict(_bundles(model, workloads, other.label))
+        with _held(tracking, other, workloads) as bundles:
+            found = dict(bundles)
     shards = tuple(
         Learned(c, found.get(name, {}))
         for name, c in champions.items()
@@ -92,15 +107,31 @@ def load_live(run: Run, workloads: Sequence[str], *, detectors: bool) -> Live:
     return Live(version, other, shards)
 
 
-def same_training(live: Sequence[ModelVersion | None]) -> bool:
-    """Whether the given versions were made by one run of train, as far as is known."""
-    runs = {v.tags.get("run_id", "") for v in live if v is not None}
-    return len(runs - {""}) < 2
+def index_of(tracking: Tracking, version: ModelVersion) -> BundleIndex | None:
+    """Which bundle holds whom; nothing in a version of an earlier release.
+
+    Raises
+    ------
+    ModelError
+        It cannot be read, or is not the one that was registered.
+    """
+    sha256 = version.tags.get("index_sha256")
+    if not sha256:
+        return None
+    root = f"{_DATA}/{version.family}"
+    for file in (WORKLOADS, INDEX):
+        index = tracking.part(version, f"{root}/{file}", lambda _: None)
+    try:
+        return _read_index(index.parent, sha256)
+    except (ValueError, OSError) as error:
+        raise ModelError(
+            f"{version.label}: the registered version does not load: {error}"
+        ) from error
 
 
 def check_round_trip(model: Path, settings: Settings, label: str = "") -> None:
     """Load a version's files and let them answer once, one shard after the other: all at once they
-    need not fit in memory.
+    need not fit in memory. Then the version answers its input example as anyone's MLflow loads it.
 
     ``label`` is what errors call the version; by default its folder's name.
 
@@ -111,7 +142,7 @@ def check_round_trip(model: Path, settings: Settings, label: str = "") -> None:
     """
     label = label or model.name
     every, any_bundle = forecasters(settings), False
-    for name, bundle in _bundles(model, None, label):
+    for name, bundle in _loaded(_folders(model), None, label):
         any_bundle = True
         champions = _champions(bundle, f"{label}, {name}")
         if champions is None:
@@ -124,25 +155,67 @@ def check_round_trip(model: Path, settings: Settings, label: str = "") -> None:
             raise ModelError(f"{label}, {name}: the logged version forecasts nothing")
     if not any_bundle:
         raise ModelError(f"{label}: the logged version holds no bundle")
+    answer = score_example(model, LOADER, label)
+    if answer is not None and not np.isfinite(np.asarray(answer[list(_TOLD & {*answer})])).any():
+        raise ModelError(f"{label}: the answer to its input example holds no number")
 
 
-def _bundles(
-    model: Path, workloads: Sequence[str] | None, label: str
+@contextmanager
+def _held(
+    tracking: Tracking, version: ModelVersion, workloads: Sequence[str]
+) -> Generator[Iterator[tuple[str, dict[str, Baselines]]]]:
+    """Name and contents of the bundles that hold some of the workloads; no other is fetched."""
+    index = index_of(tracking, version)
+    if index is None:
+        with tracking.files(version) as model:
+            yield _loaded(_holding(_folders(model), workloads), workloads, version.label)
+        return
+    yield _loaded(_fetched(tracking, version, index, workloads), workloads, version.label)
+
+
+def _fetched(
+    tracking: Tracking, version: ModelVersion, index: BundleIndex, workloads: Sequence[str]
+) -> Iterator[Path]:
+    for name in index.holding(workloads):
+        told = index.bundles[name]
+        folder = tracking.part(
+            version, f"{_DATA}/{version.family}/{name}", partial(verify_bundle, told=told)
+        )
+        verify_manifest(folder, told)
+        yield folder
+
+
+@lru_cache(maxsize=16)
+def _read_index(root: Path, sha256: str) -> BundleIndex | None:
+    """Every shard of a run asks for it, and it never changes."""
+    return read_index(root, sha256)
+
+
+def _folders(model: Path) -> list[Path]:
+    return sorted(p for p in (model / _DATA).glob("*/*") if p.is_dir())
+
+
+def _holding(folders: Sequence[Path], workloads: Sequence[str]) -> Iterator[Path]:
+    for folder in folders:
+        held = _workloads_in(folder)
+        if held is None or not held.isdisjoint(workloads):
+            yield folder
+
+
+def _loaded(
+    folders: Iterator[Path] | Sequence[Path], workloads: Sequence[str] | None, label: str
 ) -> Iterator[tuple[str, dict[str, Baselines]]]:
     """Name and contents of each bundle, read when it is asked for."""
     try:
-        for folder in sorted(p for p in (model / _DATA).glob("*/*") if p.is_dir()):
-            held = None if workloads is None else _workloads_in(folder)
-            if held is None or not held.isdisjoint(workloads or ()):
-                yield folder.name, load(folder, workloads=workloads)[0]
+        for folder in folders:
+            yield folder.name, load(folder, workloads=workloads)[0]
     except (ValueError, OSError) as error:
         raise ModelError(f"{label}: the registered version does not load: {error}") from error
 
 
 @lru_cache(maxsize=4096)
 def _workloads_in(folder: Path) -> frozenset[str] | None:
-    """Whom a bundle is about, where that can be told from one file: every shard of a run asks every
-    bundle, and most have nothing for it. A version's files never change."""
+    """Whom a bundle of an earlier release, without an index, is about, where one file tells."""
     for name in ("champion", "band"):
         keys = folder / name / "keys.parquet"
         if keys.is_file():
@@ -160,38 +233,5 @@ def _champions(bundle: dict[str, Baselines], label: str) -> Champions | None:
         raise ModelError(f"{label}: the registered version does not load: {error}") from error
 
 
-class _Pyfunc:
-    """What MLflow calls: a frame with ``n_steps`` (one row) in, the forecasts of all workloads
-    out.
-    """
-
-    def __init__(self, champions: list[Champions]) -> None:
-        self._champions = champions
-
-    def predict(
-        self, model_input: pd.DataFrame, params: dict[str, Any] | None = None
-    ) -> pd.DataFrame:
-        """Forecast the next ``n_steps`` steps after the training's end, in long form."""
-        del params
-        n_steps = int(model_input["n_steps"].iloc[0])
-        frames: list[pd.DataFrame] = []
-        for champions in self._champions:
-            values, _ = champions.predict(
-                champions.end, n_steps, QUANTILES, forecasters(load_settings())
-            )
-            told = [
-                Panel(champions.chosen[["workload", "metric"]], champions.end, champions.step, v)
-                for v in values
-            ]
-            frame = told[0].to_frame()[["workload", "metric", "ts"]]
-            columns = {
-                quantile_column(q): p.to_frame()["value"]
-                for q, p in zip(QUANTILES, told, strict=True)
-            }
-            frames.append(frame.assign(**columns))
-        return pd.concat(frames, ignore_index=True)
-
-
-def _load_pyfunc(path: str) -> _Pyfunc:  # pyright: ignore[reportUnusedFunction]  # MLflow calls it by this name
-    folders = sorted(p for p in Path(path).glob("*") if p.is_dir())
-    return _Pyfunc([Champions.from_baselines(load(f)[0]) for f in folders])
+def _load_pyfunc(path: str) -> Served:  # pyright: ignore[reportUnusedFunction]  # MLflow calls it by this name
+    return Served(Path(path))

@@ -22,6 +22,7 @@ from features.metrics import Catalog
 from features.panel import Panel
 from models.hpa_spec import HpaSpec
 from models.replay import compare, totals
+from pipelines.artifacts import publish
 from pipelines.clock import now
 from pipelines.errors import ConfigError, HistoryError
 from pipelines.floors_held import replay_rows, savings
@@ -31,7 +32,8 @@ from pipelines.replay_weeks import RULES_SPAN, prepared_week
 from pipelines.run import Run, RunRef
 from pipelines.settings import Settings
 from pipelines.shadow import advice_of_loads, told_advice
-from pipelines.tasks import publish, run_shards, threads
+from pipelines.spreading import where
+from pipelines.tasks import run_shards, threads
 
 __all__ = ["WeekReplay", "replay", "replay_week"]
 
@@ -99,6 +101,7 @@ def replay(
         [_Ask(r, measured, hpas, weeks) for r in run.shards(_begin(run, weeks))],
         workers=run.settings.shards.workers,
         max_failed_share=run.settings.shards.max_failed_share,
+        where=where(run),
     )
     table = pd.concat([done.table for done in shards.results], ignore_index=True)
     skipped = merge_reasons(reasons(done.skipped) for done in shards.results)

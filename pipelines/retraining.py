@@ -18,7 +18,7 @@ from models.base import Baselines
 from models.bundle import load, save
 from pipelines.errors import ModelError
 from pipelines.grids import homes
-from pipelines.registry import DETECTOR, FORECASTER, same_training
+from pipelines.pairs import FORECASTER, live_pair, same_training
 from pipelines.run import Run, RunRef, part_name
 from pipelines.verdicts import FLAGGED, newest_verdicts
 
@@ -114,7 +114,7 @@ def keep_others(run: Run, learned: Path) -> Kept:
         A live version is missing or does not load, or they are not of one training.
     """
     tracking = run.tracking()
-    live = [v for v in map(tracking.champion, (FORECASTER, DETECTOR)) if v is not None]
+    live = [v for v in live_pair(tracking) if v is not None]
     if len(live) < 2 or not same_training(live):
         have = " and ".join(v.label for v in live) or "nothing"
         raise ModelError(

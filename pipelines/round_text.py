@@ -51,6 +51,7 @@ def outcome_of(seen: Round, rows: Sequence[Entry], *, dry_run: bool) -> Outcome:
             "rolled_back": float(count["rolled_back"]),
             "waiting": float(sum(d.what == "wait" for d in seen.decisions)),
             "held": float(sum(h.held for h in seen.holders.values())),
+            "overdue": float(sum(_is_overdue(seen, h) for h in seen.holders.values())),
         },
         notes=tuple(plain(line) for line in _lines(seen, rows, dry_run=dry_run)),
         rows=tuple(_row(d) for d in seen.decisions),
@@ -115,6 +116,11 @@ def _snippets(seen: Round, rows: Sequence[Entry]) -> Iterator[str]:
 
 def _is_taken(holder: Holder) -> bool:
     return holder.held and (holder.reverts > 0 or not holder.ours)
+
+
+def _is_overdue(seen: Round, holder: Holder) -> bool:
+    """Held after its end: neither a round before nor the release job has given it back."""
+    return holder.held and holder.held_until is not None and holder.held_until < seen.run.as_of
 
 
 def _word(decision: Decision) -> str:

@@ -22,7 +22,7 @@ from features.panel import Panel
 from features.workloads import with_workload
 from pipelines.adapters.files import read_samples
 from pipelines.adapters.store import Store
-from pipelines.adapters.tracking import Tracking
+from pipelines.adapters.tracking import Tracking, artifacts_place
 from pipelines.catalogs import open_catalog
 from pipelines.errors import ConfigError, HistoryError
 from pipelines.grids import end_of, homes, panel_of_shard, possible, usual_step
@@ -30,6 +30,10 @@ from pipelines.moments import parse_duration, parse_time
 from pipelines.settings import Settings, load_settings
 
 __all__ = ["Run", "RunRef", "part_name"]
+
+_ASIDE = {"source": {"headers", "password"}} | dict.fromkeys(
+    ["ingest", "shards", "watch", "publish", "notify"], True
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +131,7 @@ class Run:
 
         How the work is cut into shards makes no other run of it.
         """
-        knobs = self.settings.model_dump_json(
-            exclude={"source": {"headers", "password"}, "ingest": True, "shards": True}
-        )
+        knobs = self.settings.model_dump_json(exclude=_ASIDE)
         text = "\n".join((knobs, *self.ref.inputs, self.ref.as_of))
         return f"{part_name(self.as_of)}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
@@ -159,13 +161,10 @@ class Run:
         """
         s = self.settings.tracking
         if "://" in self.ref.out and not s.uri:
-            raise ConfigError(
-                f"tracking.uri: needed where the store is {self.ref.out}; MLflow's own SQLite file "
-                "cannot be in a bucket"
-            )
-        root = Path(self.ref.out).resolve()
-        uri = s.uri or f"sqlite:///{root / 'mlflow.db'}"
-        artifacts = None if s.uri else (root / "mlartifacts").as_uri()
+            told = f"needed where the store is {self.ref.out}; MLflow's SQLite file needs a disk"
+            raise ConfigError(f"tracking.uri: {told}")
+        uri = s.uri or f"sqlite:///{Path(self.ref.out).resolve() / 'mlflow.db'}"
+        artifacts = artifacts_place(uri, self.ref.out)
         return Tracking(uri, s.experiment, s.model_prefix, artifacts)
 
     def samples(

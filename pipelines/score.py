@@ -17,13 +17,17 @@ from prefect.cache_policies import NO_CACHE
 from features.frames import LEAKS, SCORES, SKIPS
 from features.panel import Panel
 from pipelines.accounting import silent_series
+from pipelines.artifacts import publish
+from pipelines.catching_up import caught_up
 from pipelines.clock import now
 from pipelines.errors import ConfigError, HistoryError
+from pipelines.flow_runs import as_run
 from pipelines.gathered import gather, gathered
 from pipelines.grouping import told_incidents
 from pipelines.learning import Learned
 from pipelines.moments import parse_time
 from pipelines.outcome import Outcome, counted, merge_reasons, panel_counts, reasons, told
+from pipelines.parameters import Moment
 from pipelines.registry import DETECTOR, load_live
 from pipelines.replayed import replayed
 from pipelines.run import Run, RunRef, part_name
@@ -37,8 +41,11 @@ from pipelines.scoring import (
     scorable,
     score_window,
 )
+from pipelines.spreading import where
 from pipelines.staging import commit_tables, keep, staged
-from pipelines.tasks import call, publish, run_shards, threads
+from pipelines.tasks import call, run_shards, threads
+from pipelines.telemetry import traced
+from pipelines.watching import watched
 
 __all__ = ["score"]
 
@@ -63,20 +70,23 @@ class _Done:
     counts: Counter[str] = field(default_factory=Counter[str])
 
 
-@flow(name="score", task_runner=threads())
+@flow(name="score", task_runner=threads(), timeout_seconds=1800)
+@as_run()
+@watched("score")
 def score(
     config: str | None = None,
     inputs: list[str] | None = None,
     out: str | None = None,
-    as_of: str | None = None,
-    train_until: str | None = None,
-    start: str | None = None,
+    as_of: Moment | None = None,
+    train_until: Moment | None = None,
+    start: Moment | None = None,
+    catch_up: bool = False,
 ) -> dict[str, Any]:
     """Score ``[start, as_of)`` and group what is anomalous.
 
     With ``train_until`` the baselines are learned in this run from what is before it; without, the
     registered champions are used. ``start`` defaults to ``train_until``, else to where the scores
-    end.
+    end. With ``catch_up`` only where nothing was scored in this round yet.
 
     Raises
     ------
@@ -85,6 +95,8 @@ def score(
     """
     ref = RunRef.resolve(config, inputs, out, as_of, now())
     run = ref.open()
+    if catch_up and (standing := caught_up(run, "score", SCORES)):
+        return publish(standing)
     begin, until = _span(run, train_until, start)
     since = _history(run, begin, until)
     windows = [
@@ -98,6 +110,7 @@ def score(
             windows,
             workers=run.settings.shards.workers,
             max_failed_share=run.settings.shards.max_failed_share,
+            where=where(run, "score"),
         )
         silent = silent_series(run, since, NOTHING_TO_SCORE)
         keep(run, "score", SKIPS, silent.assign(step="score", **_stamp(run)), beside=True)
@@ -129,6 +142,7 @@ def score(
 
 
 @task(cache_policy=NO_CACHE)
+@traced
 def score_shard(window: _Window) -> _Done:
     """Score one shard and keep its scores and leaks aside."""
     run = window.run.open()
@@ -162,6 +176,7 @@ def score_shard(window: _Window) -> _Done:
 
 
 @task(cache_policy=NO_CACHE)
+@traced
 def group(ref: RunRef, start: str) -> dict[str, float]:
     """Incidents over all shards: those that touch ``[start, as_of)``, older scores included."""
     return told_incidents(ref.open(), parse_time(start, "start"))

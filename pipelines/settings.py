@@ -38,9 +38,11 @@ from models.prophet import ProphetParams
 from models.seasonal_level import SeasonalLevelParams
 from models.seasonal_naive import SeasonalNaiveParams
 from models.together import TogetherParams
+from models.value import ValueParams
 from pipelines.errors import ConfigError
 from pipelines.hygiene import HygieneParams
 from pipelines.report.data import ReportParams
+from pipelines.settings_notify import NotifySettings
 from pipelines.settings_outside import (
     ClusterSettings,
     IngestSettings,
@@ -50,6 +52,8 @@ from pipelines.settings_outside import (
     TrackingSettings,
 )
 from pipelines.settings_prescale import PrescaleSettings
+from pipelines.settings_publish import PublishSettings
+from pipelines.settings_watch import WatchSettings
 
 __all__ = ["CONFIG_DIR", "Settings", "load_settings"]
 
@@ -139,6 +143,7 @@ class EvaluateSettings(Section):
 
     window_days: float = Field(default=7, gt=0)
     drift: DriftParams = DriftParams()
+    value: ValueParams = ValueParams()
 
 
 class ShardSettings(Section):
@@ -150,7 +155,13 @@ class ShardSettings(Section):
     workloads: int = Field(default=500, gt=0)
     """Workloads a task."""
     workers: int = Field(default=2, gt=0)
-    """Tasks at once."""
+    """Tasks at once; a cluster that is given has workers of its own."""
+    tasks_max: int = Field(default=48, gt=0)
+    """Task runs of a step under Prefect: where there are more shards, one takes several in turn."""
+    backend: Literal["threads", "processes", "dask"] = "threads"
+    """What runs them; ingest's always run on threads, which keep a source's pace together."""
+    dask_address: str = ""
+    """Of a scheduler, ``tcp://HOST:8786``; empty: a local cluster for the run."""
     max_failed_share: float = Field(default=0.0, ge=0, le=1)
     """A run is red when a larger share of its shards failed."""
 
@@ -180,10 +191,13 @@ class Settings(BaseSettings):
     detect: DetectSettings = DetectSettings()
     prescale: PrescaleSettings = PrescaleSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    publish: PublishSettings = PublishSettings()
+    notify: NotifySettings = NotifySettings()
     report: ReportParams = ReportParams()
     report_days: float = Field(default=14, gt=0)
     """How much of the past the report charts."""
     shards: ShardSettings = ShardSettings()
+    watch: WatchSettings = WatchSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from models.promotion import PromotionParams
 from pipelines.adapters.aws import AwsParams
 from pipelines.adapters.cloudwatch import CloudWatchParams
 from pipelines.adapters.datadog import DatadogParams
@@ -133,6 +134,8 @@ class TrackingSettings(Section):
     uri: str = ""
     experiment: str = "foretide"
     model_prefix: str = "foretide"
+    promotion: PromotionParams = PromotionParams()
+    """Which new version goes live by itself."""
 
 
 class ClusterSettings(Section):

@@ -13,6 +13,7 @@ import tempfile
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
 
 import pandas as pd
@@ -23,16 +24,31 @@ from pipelines.adapters.store import Store
 from pipelines.errors import StoreError
 from pipelines.run import Run, part_name
 
-__all__ = ["aside", "commit_tables", "keep", "staged", "sweep", "tables_aside"]
+__all__ = ["aside", "aside_in", "commit_tables", "keep", "staged", "sweep", "tables_aside"]
+
+_own: ContextVar[Path | None] = ContextVar("own", default=None)
+"""A folder instead of the run's: that of a shard which runs elsewhere, see ``spreading``."""
 
 
 def aside(run: Run, verb: str) -> Path:
     """The folder of what one run of a verb has written so far, on this machine's disk."""
+    if (own := _own.get()) is not None:
+        return own
     name = f".{verb}-{run.run_id}"
     if "://" not in run.ref.out:
         return Path(run.ref.out) / name
     bucket = hashlib.sha256(run.ref.out.encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"foretide-{bucket}" / name
+
+
+@contextmanager
+def aside_in(folder: Path) -> Generator[Path]:
+    """Within it, whatever is put aside goes to the given folder."""
+    token = _own.set(folder)
+    try:
+        yield folder
+    finally:
+        _own.reset(token)
 
 
 @contextmanager

@@ -1,5 +1,4 @@
-"""How a flow's body runs its tasks: as Prefect tasks inside a flow run, on plain threads outside
-one.
+"""How a flow's body runs its tasks: as Prefect tasks inside a flow run, plainly outside one.
 
 One code path serves the command line, notebooks and deployments. What a task does is the same
 either way; only who watches it differs. Failures are collected and counted, never lost: a flow
@@ -9,20 +8,21 @@ whose task failed may not be green by accident.
 from __future__ import annotations
 
 import logging
-import textwrap
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast
 
 from prefect import Task
-from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
+from pipelines.artifacts import progress, publish
+from pipelines.batches import cut, outcomes_of
+from pipelines.crews import Crew, crew
+from pipelines.dask_clusters import is_killed
 from pipelines.errors import ForetideError
-from pipelines.outcome import Outcome
+from pipelines.spreading import HERE, Where
 
 __all__ = ["Shards", "call", "publish", "run_shards", "threads"]
 
@@ -54,9 +54,20 @@ def call(task: Task[Any, R], *args: Any) -> R:
 
 
 def run_shards(
-    task: Task[Any, R], shards: Sequence[Any], *, workers: int, max_failed_share: float
+    task: Task[Any, R],
+    shards: Sequence[Any],
+    *,
+    workers: int,
+    max_failed_share: float,
+    where: Where = HERE,
 ) -> Shards[R]:
     """Run one task a shard, some at once, and account for every one of them.
+
+    Results are in the order of the shards, whatever runs them. Those not yet begun are given up
+    once too many have failed.
+
+    ``where`` is this process, or what the configuration names: ``spreading.where(run, verb)``. In a
+    flow run one task run takes several shards where there are more than its ``tasks_max``.
 
     Raises
     ------
@@ -64,11 +75,21 @@ def run_shards(
         A larger share than ``max_failed_share`` failed. If they all failed alike because of
         something the user can mend, that error itself is raised.
     """
-    if FlowRunContext.get():
-        futures: list[PrefectFuture[R]] = [task.submit(shard) for shard in shards]
-        outcomes = [_settled(f) for f in futures]
-    else:
-        outcomes = _on_threads(task, shards, workers, max_failed_share)
+    found: dict[int, R | BaseException] = {}
+    failed = 0
+    shown = progress(task.name, len(shards))
+    watched = FlowRunContext.get() is not None
+    at_most = where.tasks_max if watched else max(len(shards), 1)
+    parts = cut(shards, at_most, int(max_failed_share * len(shards)))
+    with crew(task, workers, where) as those:
+        for number, outcome in _outcomes(those, parts):
+            for one, told in outcomes_of(number, parts[number], outcome).items():
+                found[one] = told
+                shown.ended(told if isinstance(told, BaseException) else None)
+                failed += isinstance(told, BaseException)
+            if failed > max_failed_share * len(shards):
+                break
+    outcomes = [found[number] for number in sorted(found)]
     errors = [o for o in outcomes if isinstance(o, BaseException)]
     for error in errors:
         _log.debug("%s: a shard failed", task.name, exc_info=error)
@@ -83,40 +104,28 @@ def run_shards(
     return Shards(results, tuple(errors))
 
 
-def publish(result: dict[str, Any]) -> dict[str, Any]:
-    """Show an outcome in the flow run as well, where there is one; gives it back as it came."""
-    if FlowRunContext.get():
-        outcome = Outcome(**result)
-        figures = (f"  {name}: {value:g}" for name, value in outcome.figures.items())
-        outputs = (f"  {name}: {place}" for name, place in outcome.outputs.items())
-        text = "\n".join((outcome.line(), *outcome.notes, *figures, *outputs))
-        # indented, so that names from the cluster are shown as they are and never as markup
-        create_markdown_artifact(
-            textwrap.indent(text, "    "), key=outcome.verb, description=outcome.line()
-        )
-    return result
+def _outcomes(those: Crew, shards: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
+    """Each shard's number and result or error, as they are done.
+
+    A shard whose workers were killed may only have been with the one that kills them: it runs
+    again alone.
+    """
+    killed: list[int] = []
+    for number, outcome in _round(those, shards):
+        if is_killed(outcome):
+            killed.append(number)
+        else:
+            yield number, outcome
+    for number in sorted(killed):
+        yield from _round(those, {number: shards[number]})
 
 
-def _on_threads(
-    task: Task[Any, R], shards: Sequence[Any], workers: int, max_failed_share: float
-) -> list[R | BaseException]:
-    """What became of each shard; those not yet begun are given up once too many have failed."""
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        futures = [pool.submit(task.fn, shard) for shard in shards]
-        failed = 0
-        for future in as_completed(futures):
-            failed += future.exception() is not None
-            if failed > max_failed_share * len(shards):
-                pool.shutdown(cancel_futures=True)
-                break
-    return [_outcome(f) for f in futures if not f.cancelled()]
-
-
-def _settled(future: PrefectFuture[R]) -> R | BaseException:
-    future.wait()
-    return future.result(raise_on_failure=False)
-
-
-def _outcome(future: Future[R]) -> R | BaseException:
-    error = future.exception()
-    return error if error is not None else future.result()
+def _round(those: Crew, shards: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:
+    numbers = {those.begin(shard): number for number, shard in shards.items()}
+    for future in those.finished(list(numbers)):
+        number = numbers.pop(future)  # nobody holds what came back longer than it takes to keep it
+        try:
+            outcome = those.opened(future.result())
+        except Exception as error:  # noqa: BLE001  counted by whoever asked
+            outcome = error
+        yield number, outcome

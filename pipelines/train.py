@@ -20,9 +20,10 @@ from features.frames import BACKTEST, SKIPS
 from models.base import Baselines
 from models.bundle import save
 from models.left_out import noting
-from pipelines.adapters.tracking import ModelVersion
+from pipelines.artifacts import publish
 from pipelines.clock import now
 from pipelines.errors import ConfigError, HistoryError
+from pipelines.flow_runs import TRAINING, as_run
 from pipelines.learning import learn
 from pipelines.left_out import leave_out, left_out_of
 from pipelines.outcome import (
@@ -34,12 +35,17 @@ from pipelines.outcome import (
     reasons,
     told,
 )
-from pipelines.registry import DETECTOR, FORECASTER, check_round_trip
+from pipelines.parameters import Moment
+from pipelines.registering import go_live, log_versions
+from pipelines.registry import DETECTOR, FORECASTER
 from pipelines.retraining import Kept, TrainAsk, asks_for, drifted_workloads, keep_others
 from pipelines.run import Run, RunRef
-from pipelines.staging import aside, commit_tables, keep, staged, tables_aside
+from pipelines.spreading import where
+from pipelines.staging import aside, commit_tables, keep, staged
 from pipelines.stretches import compact
-from pipelines.tasks import call, publish, run_shards, threads
+from pipelines.tasks import call, run_shards, threads
+from pipelines.telemetry import traced
+from pipelines.watching import watched
 
 __all__ = ["train"]
 
@@ -55,12 +61,14 @@ class _Trained:
     counts: Counter[str] = field(default_factory=Counter[str])
 
 
-@flow(name="train", task_runner=threads())
+@flow(name="train", task_runner=threads(), timeout_seconds=12 * 3600)
+@as_run(TRAINING, wait_max_s=6 * 3600)
+@watched("train", {"drifted": "retrain"})
 def train(
     config: str | None = None,
     inputs: list[str] | None = None,
     out: str | None = None,
-    as_of: str | None = None,
+    as_of: Moment | None = None,
     drifted: bool = False,
 ) -> dict[str, Any]:
     """Learn from the history before ``as_of``, log to MLflow, make the new versions champion.
@@ -94,11 +102,13 @@ def train(
             asks,
             workers=run.settings.shards.workers,
             max_failed_share=run.settings.shards.max_failed_share,
+            where=where(run, "train"),
         )
         return publish(call(register, ref, trained.results, trained.failed, drifted))
 
 
 @task(cache_policy=NO_CACHE)
+@traced
 def train_shard(ask: TrainAsk) -> _Trained:
     """Learn one shard's baselines, or some of them, and leave them in a folder aside."""
     run = ask.run.open()
@@ -111,7 +121,7 @@ def train_shard(ask: TrainAsk) -> _Trained:
     lesson = learn(left_out.applied(panel), run.catalog, run.settings)
     skips = lesson.skipped.assign(step="train", issued_at=run.as_of, run_id=run.run_id)
     keep(run, "train", SKIPS, skips)
-    meta = {"as_of": ask.run.as_of, "run_id": run.run_id}
+    meta = {"as_of": ask.run.as_of, "run_id": run.run_id, "step_s": panel.step.total_seconds()}
     every = pd.MultiIndex.from_frame(panel.keys)
     for i, learned in enumerate(lesson.groups):
         bundle, folder = f"{ask.folder}-{i}", aside(run, "train")
@@ -136,10 +146,11 @@ def train_shard(ask: TrainAsk) -> _Trained:
 
 
 @task(cache_policy=NO_CACHE)
+@traced
 def register(
     ref: RunRef, shards: tuple[_Trained, ...], failed: tuple[str, ...], drifted: bool
 ) -> dict[str, Any]:
-    """Log the families' new versions; each goes live only if it loads back and scores."""
+    """Log the families' new versions; they go live together, if they load back and score."""
     run = ref.open()
     skipped = merge_reasons(s.skipped for s in shards)
     series = sum(s.series for s in shards)
@@ -152,13 +163,12 @@ def register(
         )
     digest = hashlib.sha256("".join(s.data_hash for s in shards).encode()).hexdigest()
     kept = keep_others(run, aside(run, "train")) if drifted else Kept()
-    versions = [_log(run, family, digest, series, kept) for family in (FORECASTER, DETECTOR)]
+    made = log_versions(run, digest, series, kept)
     # Tables first: verdicts pass over a backtest whose version is not live, so dying in between
     # leaves the old model and what is held against it. A live version without its backtest would
     # be judged, and trusted, by that of the training before.
     commit_tables(run, "train")
-    for version in versions:  # both families were logged and loaded back: now they go live together
-        run.tracking().promote(version.family, version.version)
+    go_live(run, made)
     champions = merge_counts(s.champions for s in shards)
     live = ", ".join(f"{model} {n}" for model, n in champions.items())
     return Outcome(
@@ -170,11 +180,12 @@ def register(
         skipped=skipped,
         failed=failed,
         outputs={
-            v.family: f"models:/{run.settings.tracking.model_prefix}-{v.label}" for v in versions
+            v.family: f"models:/{run.settings.tracking.model_prefix}-{v.label}" for v in made.pair
         },
         figures={f"champion_{model}": float(n) for model, n in champions.items()} | kept.figures,
         notes=(
-            f"  live: {live}",
+            f"  {'live' if made.held_back is None else 'learned'}: {live}",
+            *made.notes,
             *kept.notes,
             *counted(sum((s.counts for s in shards), Counter())),
         ),
@@ -189,36 +200,6 @@ def _unchanged(
     return Outcome(
         "train", run.run_id, run.ref.as_of, "series", 0, skipped, failed, notes=(note,)
     ).to_dict()
-
-
-def _log(run: Run, family: str, digest: str, series: int, kept: Kept) -> ModelVersion:
-    settings = run.settings
-    return run.tracking().log_bundle(
-        family,
-        aside(run, "train") / family,
-        params={
-            "as_of": run.ref.as_of,
-            "history_days": str(settings.history.days),
-            "models": ",".join(settings.forecast.models),
-        },
-        # what was kept was not tried again: the figures would be of the few that drifted
-        metrics={"series": float(series + kept.series)}
-        | ({} if kept.series else _backtest_metrics(run)),
-        tags={"run_id": run.run_id, "as_of": run.ref.as_of, "data_sha256": digest} | kept.tags,
-        loader_module="pipelines.registry",
-        check=lambda model: check_round_trip(model, settings),
-    )
-
-
-def _backtest_metrics(run: Run) -> dict[str, float]:
-    written = tables_aside(run, "train", BACKTEST)
-    if written is None:
-        return {}
-    table: pd.DataFrame = written.to_pandas()
-    live = table[table["champion"]]
-    columns = ("wape", "coverage_q90", "peak_coverage_q90")
-    found = {f"backtest_{c}_median": float(live[c].median()) for c in columns}
-    return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
 def _save(folder: Path, baselines: Mapping[str, Baselines], meta: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from pipelines.commands.options import options, prepared
 if TYPE_CHECKING:
     from pipelines.doctor import Check
     from pipelines.run import Run
-    from pipelines.versions import Move
+    from pipelines.versions import Moved
 
 __all__ = ["CARE"]
 
@@ -58,15 +58,15 @@ def models() -> None:
 @models.command("list")
 @options(inputs=False)
 def list_models(as_json: bool, **parameters: Any) -> None:
-    """Every version of every family; * marks the one that is live."""
+    """Every version of every family; * marks the one that is live, + the challenger."""
     from pipelines.versions import listing
 
     rows = listing(_open(**parameters).tracking())
     if as_json:
         click.echo(json.dumps(rows))
         return
-    columns = ("family", "version", "as_of", "series", "wape")
-    told = [("*" if r["champion"] else "", *(_cell(r[c]) for c in columns)) for r in rows]
+    columns = ("family", "version", "as_of", "series", "wape", "code_revision", "held_back")
+    told = [(_mark(r), *(_cell(r[c]) for c in columns)) for r in rows]
     _print(("", *columns), told)
 
 
@@ -100,7 +100,7 @@ def show(workload: str, as_json: bool, **parameters: Any) -> None:
 @click.argument("version")
 @options(inputs=False)
 def promote(family: str, version: str, as_json: bool, **parameters: Any) -> None:
-    """Make VERSION of FAMILY the live one, if it loads and scores."""
+    """Make VERSION of FAMILY live, and what was learned with it, if both load and score."""
     from pipelines.versions import promote as move
 
     run = _open(**parameters)
@@ -108,14 +108,13 @@ def promote(family: str, version: str, as_json: bool, **parameters: Any) -> None
 
 
 @models.command()
-@_family
 @options(inputs=False)
-def rollback(family: str, as_json: bool, **parameters: Any) -> None:
-    """Make the version before the live one of FAMILY the live one."""
+def rollback(as_json: bool, **parameters: Any) -> None:
+    """Make live again what was live before, forecaster and detector together."""
     from pipelines.versions import roll_back
 
     run = _open(**parameters)
-    _moved(roll_back(run.tracking(), run.settings, family), as_json)
+    _moved(roll_back(run.tracking(), run.settings), as_json)
 
 
 def _details(metric: Mapping[str, Any]) -> list[str]:
@@ -140,13 +139,22 @@ def _open(**parameters: Any) -> Run:
     return RunRef.resolve(**prepared(parameters), inputs=None, now=now()).open()
 
 
-def _moved(move: Move, as_json: bool) -> None:
+def _moved(moved: Moved, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(asdict(move)))
+        click.echo(json.dumps(asdict(moved)))
         return
-    click.echo(f"{move.family}: {move.champion} is live, before it {move.before or 'none'}")
-    for note in move.notes:
+    for move in moved.moved:
+        click.echo(
+            _plain(f"{move.family}: {move.champion} is live, before it {move.before or 'none'}")
+        )
+    for note in moved.notes:
         click.echo(_plain(f"  {note}"))
+
+
+def _mark(row: Mapping[str, Any]) -> str:
+    if row["champion"]:
+        return "*"
+    return "+" if row["challenger"] else ""
 
 
 def _row(check: Check) -> tuple[str, str, str, str]:

@@ -19,8 +19,11 @@ from pipelines.clusters import Reach
 from pipelines.doctor.check import Check
 from pipelines.doctor.cluster import check_cluster
 from pipelines.doctor.network import check_http
+from pipelines.doctor.notify import check_channels
 from pipelines.doctor.origin import check_origin
+from pipelines.doctor.spread import check_dask
 from pipelines.doctor.state import check_models, check_samples, check_store, check_table
+from pipelines.doctor.watching import check_watching
 from pipelines.errors import ConfigError, StoreError
 from pipelines.run import Run, RunRef
 from pipelines.settings import Settings, SourceSettings, load_settings
@@ -80,7 +83,11 @@ def examine(
     with httpx.Client(timeout=_HEALTH_S, transport=transport) as client:
         yield from _models(run, client)
         yield check_prefect(client, environ.get("PREFECT_API_URL"))
+        yield from check_watching(run, client)
+    if (spread := check_dask(settings.shards)) is not None:
+        yield spread
     yield from _cluster(settings)
+    yield from check_channels(settings.notify, transport)
 
 
 def check_configuration(config: str | None, environ: Mapping[str, str]) -> Check:

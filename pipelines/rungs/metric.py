@@ -2,7 +2,8 @@
 
 An HPA takes the largest of its metrics, so a series that asks for N replicas can only raise. Each
 series comes with the moment until which it holds: the ready-made queries ask for that, so that a
-file which nobody writes any more asks for nothing.
+file which nobody writes any more asks for nothing. They ask for series without a label ``horizon``:
+`foretide publish` sends the same name with one, which is the need before the guardrails.
 
 Source: Prometheus documentation, "Exposition formats"; KEDA documentation, "Prometheus" scaler;
 prometheus-adapter documentation, "External metrics".
@@ -36,6 +37,8 @@ __all__ = [
 METRIC = "foretide_required_replicas"
 _UNTIL = METRIC + "_valid_until_seconds"
 _LABELS = ("cluster", "namespace", "kind", "name")
+_HELD = 'horizon=""'
+"""A matcher for series without that label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +79,9 @@ def write_exposition(path: str | Path, text: str) -> None:
 def required_query(workload: str) -> str:
     """PromQL: the replicas that a workload needs, nothing once that has expired."""
     labels = _selector(workload)
+    held = labels.removesuffix("}") + "," + _HELD + "}"
     on = ", ".join(_LABELS)
-    return f"max({METRIC}{labels} and on ({on}) ({_UNTIL}{labels} > time()))"
+    return f"max({METRIC}{held} and on ({on}) ({_UNTIL}{labels} > time()))"
 
 
 def keda_trigger(workload: str, server: str) -> dict[str, Any]:
@@ -114,7 +118,7 @@ def adapter_rule() -> dict[str, Any]:
     """
     on = ", ".join(_LABELS)
     query = (
-        f"max(<<.Series>>{{<<.LabelMatchers>>}} and on ({on}) "
+        f"max(<<.Series>>{{{_HELD},<<.LabelMatchers>>}} and on ({on}) "
         f"({_UNTIL}{{<<.LabelMatchers>>}} > time())) or vector(0)"
     )
     return {

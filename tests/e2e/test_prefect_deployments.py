@@ -26,8 +26,10 @@ from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from features.synthetic import ClusterSpec, simulate
+from pipelines.deploying import create_limits
 
-pytestmark = pytest.mark.e2e
+# a machine that is busy with other tests takes minutes to start a dozen processes
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 REPO = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -35,13 +37,18 @@ EVERY = {
     "ingest": "15min",
     "score": "15min",
     "forecast": "1h",
-    "forecast-next": "15min 30min",  # not when forecast is due
     "prescale": "15min",
     "apply": "5min",
     "train": "7D",
     "evaluate": "1D",
-    "retrain": "1D",
+    "publish": "15min",
+    "notify": "15min",
 }
+RAN = {
+    *("ingest", "train", "forecast", "forecast-next", "score"),
+    *("prescale", "evaluate", "retrain", "apply"),
+}
+LIMITS = {"foretide-source": 1, "foretide-training": 1, "foretide-cluster": 2}
 FLOWS = {
     "retrain": "train",
     "forecast-next": "forecast",
@@ -98,7 +105,7 @@ class Server:
             )
         return str(run.id)  # pyright: ignore[reportAttributeAccessIssue]
 
-    def end_of(self, run_id: str, within_s: float = 120) -> dict[str, Any]:
+    def end_of(self, run_id: str, within_s: float = 300) -> dict[str, Any]:
         """The state in which a run ended, or in which it still is."""
         until = time.monotonic() + within_s
         while True:
@@ -116,14 +123,26 @@ class Server:
         frame = pd.DataFrame(planned, columns=["deployment", "at"])
         return frame.assign(at=pd.to_datetime(frame["at"], utc=True)).sort_values("at")
 
+    def started_by_events(self) -> list[dict[str, Any]]:
+        """Runs that a trigger has made; ``deployment`` is the deployment's name."""
+        names = {d["id"]: d["name"] for d in self.ask("/deployments/filter")}
+        runs = self.ask("/flow_runs/filter", sort="EXPECTED_START_TIME_DESC")
+        made = [r for r in runs if (r["created_by"] or {}).get("type") == "AUTOMATION"]
+        return [r | {"deployment": names[r["deployment_id"]]} for r in made]
+
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three simulated weeks of four workloads, and a configuration that reads them."""
+    """Three simulated weeks of four workloads, and a configuration that reads them; and a week of
+    one around the present, which no run of those weeks sees.
+    """
     home = tmp_path_factory.mktemp("foretide-home")
+    start = (pd.Timestamp.now("UTC") - pd.Timedelta(1, "D")).floor("D").to_pydatetime()
+    live = simulate(ClusterSpec(n_workloads=1, weeks=1, start=start)).samples
+    pq.write_table(live, home / "live.parquet")
     pq.write_table(simulate(ClusterSpec(n_workloads=4, weeks=3)).samples, home / "samples.parquet")
     settings = {
-        "source": {"kind": "files", "paths": ["samples.parquet"]},
+        "source": {"kind": "files", "paths": ["samples.parquet", "live.parquet"]},
         "history": {"days": 21, "step_s": 300},
     }
     (home / "config").mkdir()
@@ -170,7 +189,7 @@ def server(
     start = ["server", "start", "--host", "127.0.0.1", "--port", port, "--no-ui"]
     with (
         running(start, env, folder) as process,
-        httpx.Client(base_url=env["PREFECT_API_URL"], timeout=30) as api,
+        httpx.Client(base_url=env["PREFECT_API_URL"], timeout=120) as api,
     ):
         await_health(process, api)
         server = Server(home, env, api)
@@ -285,24 +304,20 @@ def test_every_verb_is_scheduled_as_promised(server: Server) -> None:
     assert times["train"].iloc[0].day_name() == "Sunday"
 
 
-def test_a_step_is_due_after_the_one_whose_tables_it_reads(server: Server) -> None:
+def test_a_fallback_is_due_after_the_chain_and_before_the_next_round(server: Server) -> None:
     planned = server.scheduled()
     minutes = {str(name): {at.minute for at in part["at"]} for name, part in
                planned.groupby("deployment")}  # fmt: skip
-    assert not minutes["forecast"] & minutes["forecast-next"]
-    forecasts = minutes["forecast"] | minutes["forecast-next"]
-    assert len(forecasts) == 4
-    assert {m - 1 for m in forecasts} == minutes["ingest"]
-    assert {m + 1 for m in forecasts} == minutes["prescale"]
-    assert {m + 2 for m in forecasts} < minutes["apply"]
-    first = planned.groupby("deployment")["at"].min().dt.strftime("%H:%M")
-    assert first["evaluate"] < first["retrain"]
+    for name in ("score", "forecast", "prescale"):
+        assert {m % 15 for m in minutes[name]} <= {11, 12, 13}
+    assert {m % 15 for m in minutes["ingest"]} == {0}
 
 
 def test_a_deployment_never_runs_twice_at_once(server: Server) -> None:
     for deployment in server.ask("/deployments/filter"):
         assert deployment["global_concurrency_limit"]["limit"] == 1
-        rare = deployment["name"] in {"train", "evaluate", "retrain"}
+        rare = deployment["name"] not in {"ingest", "apply", "prescale", "score"}
+        rare &= not deployment["name"].startswith("forecast")
         expected = "ENQUEUE" if rare else "CANCEL_NEW"
         assert deployment["concurrency_options"]["collision_strategy"] == expected
 
@@ -316,8 +331,27 @@ def test_a_parameter_of_the_wrong_type_is_refused(server: Server) -> None:
     assert "as_of" in answer.text
 
 
+def test_a_moment_that_is_none_is_refused_when_a_run_is_asked_for(server: Server) -> None:
+    deployment = next(d for d in server.ask("/deployments/filter") if d["name"] == "score")
+    answer = server.api.post(
+        f"/deployments/{deployment['id']}/create_flow_run", json={"parameters": {"as_of": "now"}}
+    )
+    assert answer.status_code == 409
+    assert "as_of" in answer.text
+
+
+def test_limits_are_made_on_deploy_and_a_changed_one_stays(server: Server) -> None:
+    there = {limit["name"]: limit for limit in server.ask("/v2/concurrency_limits/filter")}
+    assert {n: there[n]["limit"] for n in LIMITS} == LIMITS
+    assert all(there[name]["active"] for name in LIMITS)
+    changed = server.api.patch("/v2/concurrency_limits/foretide-source", json={"limit": 7})
+    changed.raise_for_status()
+    with temporary_settings({PREFECT_API_URL: str(server.api.base_url)}):
+        assert create_limits(LIMITS) == LIMITS | {"foretide-source": 7}
+
+
 def test_every_deployment_completes(ran: dict[str, dict[str, Any]]) -> None:
-    assert {name: state["type"] for name, state in ran.items()} == dict.fromkeys(EVERY, "COMPLETED")
+    assert {name: state["type"] for name, state in ran.items()} == dict.fromkeys(RAN, "COMPLETED")
 
 
 def test_a_run_that_cannot_work_fails_and_says_why(worker: Server, broken: str) -> None:
@@ -345,11 +379,60 @@ def test_tables_are_those_of_the_command_line(
 
 
 def test_every_run_shows_what_it_did(ran: dict[str, dict[str, Any]], worker: Server) -> None:
-    shown = [a for a in worker.ask("/artifacts/filter") if a["key"]]  # results have none
-    assert {a["key"] for a in shown} == {COMMANDS.get(name, [name])[0] for name in ran}
-    trained = [a["data"] for a in shown if a["key"] == "train"]
+    shown = [a for a in worker.ask("/artifacts/filter", limit=200) if a["key"]]
+    summaries = [a for a in shown if a["key"] in {COMMANDS.get(n, [n])[0] for n in ran}]
+    assert {a["key"] for a in summaries} == {COMMANDS.get(n, [n])[0] for n in ran}
+    trained = [a["data"] for a in summaries if a["key"] == "train"]
     assert sum("24 of 24 series" in text for text in trained) == 1
     assert len(trained) == 2  # the other one is of what had drifted
+    assert "24 of 24 series" in ran["train"]["message"]
+    kinds = {a["key"]: a["type"] for a in shown}
+    assert kinds["ingest-figures"] == "table"
+    assert kinds["score-scores"] == "markdown"  # a link
+    assert kinds["score-shard-progress"] == "progress"
+    links = [a["data"] for a in shown if a["key"] == "score-scores"]
+    assert all(f"(file://{worker.home}/foretide-data/scores/" in link for link in links)
+    done = [a["data"] for a in shown if a["key"].endswith("-progress")]
+    assert set(map(float, done)) == {100.0}
+
+
+@pytest.fixture(scope="module")
+def chained(
+    ran: dict[str, dict[str, Any]], worker: Server, broken: str
+) -> tuple[str, list[dict[str, Any]]]:
+    """A live run of ingest, its clock, and the runs that events have started."""
+    worker.end_of(broken)
+    as_of = pd.Timestamp.now("UTC").floor("min").isoformat()
+    twins = [worker.start("ingest", as_of=as_of) for _ in range(2)]
+    ends = sorted(worker.end_of(run)["type"] for run in twins)
+    assert ends == ["CANCELLED", "COMPLETED"]  # the later one is dropped, not run beside it
+    until = time.monotonic() + 60
+    while len(found := worker.started_by_events()) < 2 and time.monotonic() < until:
+        time.sleep(0.3)
+    return as_of, found
+
+
+def test_what_was_ingested_is_scored_and_forecast_by_the_same_clock(
+    chained: tuple[str, list[dict[str, Any]]],
+) -> None:
+    as_of, runs = chained
+    assert {r["deployment"] for r in runs} == {
+        "score",
+        "forecast" if pd.Timestamp(as_of).minute < 15 else "forecast-next",
+    }
+    # none of the runs of the past has started anything
+    assert {pd.Timestamp(r["parameters"]["as_of"]) for r in runs} == {pd.Timestamp(as_of)}
+
+
+def test_without_its_limit_a_run_fails_and_is_not_unlimited(
+    chained: tuple[str, list[dict[str, Any]]], worker: Server
+) -> None:
+    assert chained
+    worker.api.delete("/v2/concurrency_limits/foretide-cluster").raise_for_status()
+    state = worker.end_of(worker.start("prescale", as_of="2026-05-18T00:00Z"))
+    assert state["type"] == "FAILED"
+    assert "foretide-cluster" in state["message"]
+    assert "must be created" in state["message"]
 
 
 def content(root: Path) -> Iterator[str]:

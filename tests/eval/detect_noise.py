@@ -19,7 +19,6 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
@@ -29,57 +28,20 @@ from features.synthetic import FAULTS, ClusterSpec, SimulatedCluster, simulate
 from features.workloads import with_workload
 from models.alert_noise import noise
 from models.events import event_scores
+from models.static_rules import StaticRulesParams, firings
 from pipelines.run import RunRef
 from pipelines.score import score
 from pipelines.settings import CONFIG_DIR
 
 SEEDS = (7, 11, 23)
-HELD = pd.Timedelta(5, "min")
-RULES = (
-    # what is measured, what it is a share of (nothing: itself), and the threshold
-    ("cpu_usage_cores", "cpu_request_cores", 0.8),
-    ("memory_working_set_bytes", "memory_limit_bytes", 0.8),
-    ("error_ratio", None, 0.01),
-)
 COLUMNS = ["workload", "metric", "start", "end", "detected_at"]
 
 
-def firings(panel: Panel, start: pd.Timestamp) -> pd.DataFrame:
+def static_alerts(panel: Panel, start: pd.Timestamp) -> pd.DataFrame:
     """Alerts of the static rules from ``start`` on: ``COLUMNS``, ended at the panel's end."""
-    parts = [_firings(panel, start, *rule) for rule in RULES]
+    rules = StaticRulesParams()
+    parts = [firings(panel, start, rule, rules.for_min) for rule in rules.rules]
     return pd.concat(parts, ignore_index=True)
-
-
-def _firings(
-    panel: Panel, start: pd.Timestamp, metric: str, of: str | None, above: float
-) -> pd.DataFrame:
-    mine = panel.of(metric)
-    names = [str(w) for w in mine.keys["workload"]]
-    whole = panel.matrix(of, names) if of else np.ones_like(mine.values)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        holds = mine.values / whole > above
-    pending = max(int(np.ceil(HELD / panel.step)), 1)
-    fires = np.stack([_lagged(holds, k) for k in range(pending + 1)]).all(axis=0)
-    fires &= np.asarray(panel.times >= start)
-    edges = np.diff(np.pad(fires.astype(np.int8), ((0, 0), (1, 1))), axis=1)
-    row, begin = np.nonzero(edges == 1)
-    end = np.nonzero(edges == -1)[1]
-    stamps = panel.times.append(pd.DatetimeIndex([panel.end.as_unit("ms")]))
-    return pd.DataFrame(
-        {
-            "workload": np.array(names, dtype=object)[row],
-            "metric": metric,
-            "start": stamps[np.maximum(begin - pending, 0)],
-            "end": stamps[end],
-            "detected_at": stamps[begin] + panel.step,  # a step's value is known when it is over
-        }
-    )
-
-
-def _lagged(holds: np.ndarray, steps: int) -> np.ndarray:
-    out = np.zeros_like(holds)
-    out[:, steps:] = holds[:, : holds.shape[1] - steps]
-    return out
 
 
 def judged(seed: int) -> list[dict[str, object]]:
@@ -91,7 +53,7 @@ def judged(seed: int) -> list[dict[str, object]]:
     incidents, figures = _incidents(cluster, start, end)
     step = pd.Timedelta(spec.step_s, "s")
     panel = Panel.from_frame(with_workload(cluster.samples), step=step)
-    static = firings(panel, start)
+    static = static_alerts(panel, start)
     told = incidents.explode("workloads").rename(
         columns={"workloads": "workload", "started_at": "start", "ended_at": "end"}
     )

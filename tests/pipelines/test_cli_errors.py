@@ -36,13 +36,13 @@ def series(days: float, *, name: str = "web", start: pd.Timestamp = START) -> pd
 
 
 def digest(folder: Path) -> dict[str, str]:
-    """Every file below a folder, hidden ones too, with its bytes' hash; what was asked of a source
-    is no table and may be on record.
+    """Every file below a folder, hidden ones too, with its bytes' hash; what was asked of a source,
+    and that a run failed, may be on record.
     """
     return {
         str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in sorted(folder.rglob("*"))
-        if p.is_file() and p.parent.name != "_coverage"
+        if p.is_file() and p.parent.name not in ("_coverage", "runs")
     }
 
 

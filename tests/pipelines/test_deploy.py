@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import subprocess
 from collections import defaultdict
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +42,11 @@ def documents(name: str) -> list[dict[str, Any]]:
     return list(yaml.safe_load_all((DEPLOY / name).read_text()))
 
 
-RBAC = [*documents("rbac-release.yaml"), *documents("rbac-apply.yaml")]
+RBAC = [
+    document
+    for name in ("rbac-release.yaml", "rbac-apply.yaml", "pipeline/account.yaml")
+    for document in documents(name)
+]
 ROLES = {(d["kind"], d["metadata"]["name"]): d for d in RBAC if d["kind"].endswith("Role")}
 
 
@@ -208,3 +218,263 @@ def test_in_a_cluster_the_namespace_is_the_pods_own(tmp_path: Path) -> None:
     there = reach(None, in_cluster=True, namespace="room", mounted=mounted)
     assert there.rungs.namespace == "room"
     assert reach(None, context="prod", mounted=mounted).rungs.namespace == "foretide"
+
+
+# -- what kustomize makes of it
+
+KUSTOMIZATIONS = (".", "prefect", "cronjobs", "servers")
+VARIANTS = {
+    "acting": ("prefect", ("acting",)),
+    "jobs": ("prefect", ("kubernetes-pool",)),
+    "irsa": ("cronjobs", ("irsa",)),
+}
+
+
+def has_kustomize() -> bool:
+    """Debian's own kubectl is too old for components."""
+    if shutil.which("kubectl") is None:
+        return False
+    told = subprocess.run(
+        ["kubectl", "version", "--client", "-o", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    minor = re.search(r'"minor": "(\d+)', told.stdout)
+    return minor is not None and int(minor[1]) >= 27
+
+
+needs_kustomize = pytest.mark.skipif(
+    not has_kustomize(), reason="needs kubectl 1.27 or newer for `kubectl kustomize`"
+)
+
+
+@lru_cache(maxsize=32)
+def built(folder: Path) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        ["kubectl", "kustomize", str(folder)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "deprecated" not in done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+@pytest.fixture(scope="module")
+def overlays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """As a user composes them: a folder of their own beside a copy of ours."""
+    root = tmp_path_factory.mktemp("overlays")
+    shutil.copytree(DEPLOY, root / "deploy")
+    found: dict[str, Path] = {}
+    for name, (base, components) in VARIANTS.items():
+        found[name] = root / name
+        found[name].mkdir()
+        spec = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": ["../deploy", f"../deploy/{base}"],
+            "components": [f"../deploy/components/{c}" for c in components],
+        }
+        (found[name] / "kustomization.yaml").write_text(yaml.safe_dump(spec))
+    return found
+
+
+def pods(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The pod specs in a manifest."""
+    spec = document.get("spec") or {}
+    if "jobTemplate" in spec:
+        spec = spec["jobTemplate"]["spec"]
+    if "containers" in spec.get("template", {}).get("spec", {}):
+        yield spec["template"]["spec"]
+
+
+def bound(documents: list[dict[str, Any]]) -> set[tuple[str, str]]:
+    """Role and account of each binding."""
+    bindings = (d for d in documents if d["kind"].endswith("Binding"))
+    return {(d["roleRef"]["name"], s["name"]) for d in bindings for s in d["subjects"]}
+
+
+def all_built() -> list[dict[str, Any]]:
+    return [d for name in KUSTOMIZATIONS for d in built(DEPLOY / name)]
+
+
+@needs_kustomize
+def test_every_overlay_builds_and_does_what_it_is_for(overlays: dict[str, Path]) -> None:
+    acting = ("foretide-apply", "foretide-pipeline")
+    assert {acting, ("foretide-room", "foretide-pipeline")} <= bound(built(overlays["acting"]))
+    assert acting not in bound(all_built())
+    (worker,) = (
+        pod
+        for d in built(overlays["jobs"])
+        if d["metadata"]["name"] == "foretide-worker"
+        for pod in pods(d)
+    )
+    assert worker["serviceAccountName"] == "foretide-worker"
+    assert worker["containers"][0]["command"][-1] == "foretide-kubernetes"
+    role = "eks.amazonaws.com/role-arn"
+    arn = {
+        d["metadata"]["name"]: d["metadata"].get("annotations", {}).get(role)
+        for d in built(overlays["irsa"])
+        if d["kind"] == "ServiceAccount"
+    }
+    assert arn.pop("foretide-release") is None
+    assert set(arn) == {"foretide-apply", "foretide-pipeline"}
+    assert all(arn.values())
+    for folder in overlays.values():
+        names = [(d["kind"], d["metadata"]["name"]) for d in built(folder)]
+        assert len(names) == len(set(names))
+
+
+@needs_kustomize
+def test_every_field_is_one_that_kubernetes_knows(overlays: dict[str, Path]) -> None:
+    from kubernetes.client import ApiClient
+
+    client = ApiClient()
+    documents = [*all_built(), *(d for folder in overlays.values() for d in built(folder))]
+    for document in documents:
+        group, _, version = document["apiVersion"].rpartition("/")
+        assert version == "v1"
+        assert not group.endswith(".x-k8s.io")
+        known = client.sanitize_for_serialization(
+            client.deserialize(json.dumps(document), f"V1{document['kind']}", "application/json")
+        )
+        assert known == without_empty(document), (document["kind"], document["metadata"]["name"])
+
+
+def without_empty(value: Any) -> Any:
+    """An empty map or list of a manifest means something, an absent one of a model does not."""
+    if isinstance(value, dict):
+        return {k: without_empty(v) for k, v in value.items()}
+    return [without_empty(v) for v in value] if isinstance(value, list) else value
+
+
+@needs_kustomize
+def test_every_pod_is_restricted_and_asks_for_what_it_needs() -> None:
+    seen = 0
+    for document in all_built():
+        for pod in pods(document):
+            name = document["metadata"]["name"]
+            placeholder = name == "foretide-placeholder"
+            seen += 1
+            assert pod["securityContext"]["runAsNonRoot"] is True, name
+            assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+            for container in pod["containers"]:
+                assert container["securityContext"] == {
+                    "allowPrivilegeEscalation": False,
+                    "readOnlyRootFilesystem": True,
+                    "capabilities": {"drop": ["ALL"]},
+                }, name
+                assert {"cpu", "memory"} <= container["resources"]["requests"].keys(), name
+                mounts = {m["mountPath"] for m in container.get("volumeMounts", [])}
+                assert placeholder or "/tmp" in mounts, name  # noqa: S108
+            assert not pod.get("hostNetwork")
+            assert not any("hostPath" in v for v in pod.get("volumes", ()))
+    assert seen == 2 + 1 + 11 + 2
+
+
+@needs_kustomize
+def test_no_manifest_holds_a_secret() -> None:
+    for document in all_built():
+        assert document["kind"] != "Secret"
+        text = json.dumps(document)
+        assert not re.search(
+            r"(?i)(password|secret_?key|api_?key|(?<!serviceaccount)token)\"?\s*[:=]\s*\"?[^\s\"{]",
+            text,
+        ), text
+    references = {
+        source["secretRef"]["name"]
+        for document in all_built()
+        for pod in pods(document)
+        for container in pod["containers"]
+        for source in container.get("envFrom", ())
+        if "secretRef" in source
+    }
+    assert references == {"foretide-secrets", "foretide-servers-secrets"}
+
+
+@needs_kustomize
+def test_every_account_volume_and_configuration_that_is_named_is_there() -> None:
+    documents = all_built()
+    there = {(d["kind"], d["metadata"]["name"]) for d in documents}
+    for document in documents:
+        assert document["metadata"].get("namespace", "foretide") == "foretide"
+        for pod in pods(document):
+            if account := pod.get("serviceAccountName"):
+                assert ("ServiceAccount", account) in there
+            for volume in pod.get("volumes", ()):
+                if "configMap" in volume:
+                    assert ("ConfigMap", volume["configMap"]["name"]) in there
+                if "persistentVolumeClaim" in volume:
+                    claim = volume["persistentVolumeClaim"]["claimName"]
+                    assert ("PersistentVolumeClaim", claim) in there
+            for container in pod["containers"]:
+                for source in container.get("envFrom", ()):
+                    if "configMapRef" in source:
+                        assert ("ConfigMap", source["configMapRef"]["name"]) in there
+
+
+@needs_kustomize
+def test_the_job_template_of_prefect_names_what_is_installed() -> None:
+    template = json.loads((DEPLOY.parent / "prefect" / "kubernetes.json").read_text())
+    pod = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+    there = {(d["kind"], d["metadata"]["name"]) for d in all_built()}
+    usual = {k: v.get("default") for k, v in template["variables"]["properties"].items()}
+    assert ("ServiceAccount", usual["service_account_name"]) in there
+    (config,) = (v["configMap"]["name"] for v in pod["volumes"] if "configMap" in v)
+    assert ("ConfigMap", config) in there
+    assert usual["namespace"] == "foretide"
+
+
+@needs_kustomize
+def test_every_step_is_a_command_and_only_apply_has_rights_to_change_anything() -> None:
+    from pipelines.cli import cli
+
+    crons = [d for d in built(DEPLOY / "cronjobs") if d["kind"] == "CronJob"]
+    assert len(crons) == 11
+    for cron in crons:
+        (pod,) = pods(cron)
+        args = pod["containers"][0]["args"]
+        command = cli.commands[args[0]]
+        context = command.make_context(args[0], list(args[1:]))
+        assert context.params["config"] == "config/foretide.yaml"
+        acts = cron["metadata"]["name"] == "foretide-apply"
+        assert pod["serviceAccountName"] == ("foretide-apply" if acts else "foretide-pipeline")
+        assert cron["spec"]["concurrencyPolicy"] == "Forbid"
+        assert cron["spec"]["timeZone"] == "Etc/UTC"
+
+
+def test_the_pipelines_account_changes_nothing() -> None:
+    rules = rules_of("foretide-pipeline")
+    assert rules
+    assert all(set(rule.verbs) <= {"get", "list", "watch"} for rule in rules)
+
+
+def test_the_installed_configuration_is_one_and_names_the_servers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from pipelines.settings import load_settings
+
+    settings = load_settings(DEPLOY / "pipeline" / "foretide.yaml")
+    assert settings.cluster.connect == "in_cluster"
+    assert settings.prescale.plan.mode == "shadow"
+    services = {
+        f"{d['metadata']['name']}:{d['spec']['ports'][0]['port']}"
+        for name in ("servers/prefect.yaml", "servers/mlflow.yaml")
+        for d in documents(name)
+        if d["kind"] == "Service"
+    }
+    (env,) = (
+        g["literals"]
+        for g in documents("pipeline/kustomization.yaml")[0]["configMapGenerator"]
+        if g["name"] == "foretide-env"
+    )
+    assert services == {
+        settings.tracking.uri.removeprefix("http://"),
+        env[0].removeprefix("PREFECT_API_URL=http://").removesuffix("/api"),
+    }
+
+
+def test_only_the_kubernetes_pools_worker_may_create_and_only_at_home() -> None:
+    (role,) = (d for d in documents("components/kubernetes-pool/rbac.yaml") if d["kind"] == "Role")
+    creating = [r for r in role["rules"] if {"create", "delete"} & set(r["verbs"])]
+    assert [r["resources"] for r in creating] == [["jobs"]]
+    assert all("secrets" not in r["resources"] for r in role["rules"])

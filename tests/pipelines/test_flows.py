@@ -11,9 +11,11 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from dask_tasks import double as double_anywhere
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.flow_engine import run_flow
 from prefect.states import Scheduled
 from prefect.testing.utilities import prefect_test_harness
@@ -21,12 +23,15 @@ from prefect.testing.utilities import prefect_test_harness
 from features.frames import SCORES
 from features.synthetic import ClusterSpec, simulate
 from pipelines.adapters.store import Store
+from pipelines.artifacts import publish
 from pipelines.clock import now
 from pipelines.errors import ForetideError, HistoryError
+from pipelines.flow_runs import as_run
 from pipelines.ingest import ingest
 from pipelines.outcome import Outcome
 from pipelines.score import score
-from pipelines.tasks import call, publish, run_shards, threads
+from pipelines.spreading import Where
+from pipelines.tasks import call, run_shards, threads
 from pipelines.train import train
 
 
@@ -55,6 +60,29 @@ def doubled(xs: list[int], max_failed_share: float) -> dict[str, Any]:
 
 
 @flow
+def doubled_elsewhere(xs: list[int]) -> dict[str, Any]:
+    where = Where("processes")
+    shards = run_shards(double_anywhere, xs, workers=2, max_failed_share=0.5, where=where)
+    return {"results": shards.results, "failed": shards.failed}
+
+
+@flow
+def in_few(xs: list[int], on: Any) -> tuple[int, ...]:
+    where = Where(on, tasks_max=3)
+    return run_shards(double_anywhere, xs, workers=2, max_failed_share=0.0, where=where).results
+
+
+@flow(retries=1, retry_delay_seconds=0)
+@as_run()
+def verb(xs: list[int], max_failed_share: float) -> dict[str, Any]:
+    shards = run_shards(double, xs, workers=2, max_failed_share=max_failed_share)
+    outcome = Outcome(
+        "verb", "r", "2026-06-01T00:00+00:00", "series", len(shards.results), failed=shards.failed
+    )
+    return publish(outcome.to_dict())
+
+
+@flow
 def one(x: int) -> int:
     return call(double, x)
 
@@ -78,11 +106,60 @@ def test_a_failed_shard_is_counted_and_the_rest_is_kept() -> None:
     assert "unlucky" in shards["failed"][0]
 
 
+def test_shards_in_other_processes_are_task_runs_as_well() -> None:
+    state = doubled_elsewhere([1, 13, 3, -1], return_state=True)
+    shards = state.result()
+    assert shards["results"] == (2, 6)
+    assert len(shards["failed"]) == 2
+    with get_client(sync_client=True) as client:
+        flow_run = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+        runs = client.read_task_runs(flow_run_filter=flow_run)
+    assert sorted(str(run.state_name) for run in runs if run.name.startswith("double")) == [
+        "Completed", "Completed", "Failed", "Failed",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("on", ["threads", "processes"])
+def test_many_shards_are_few_task_runs(on: Any) -> None:
+    state = in_few(list(range(20, 60)), on, return_state=True)
+    assert state.result() == tuple(range(40, 120, 2))
+    with get_client(sync_client=True) as client:
+        flow_run = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+        runs = client.read_task_runs(flow_run_filter=flow_run)
+    assert len([run for run in runs if run.name.startswith("double")]) == 3
+
+
 def test_too_many_failed_shards_fail_the_run() -> None:
     state = doubled([1, 13, 3], 0.1, return_state=True)
     assert state.is_failed()
     with pytest.raises(ForetideError, match="1 of 3 shards failed, first: RuntimeError: unlucky"):
         state.result()
+
+
+def test_a_run_that_partly_fails_says_how_much() -> None:
+    state = verb([1, 13, 3], 0.5, return_state=True)
+    assert state.is_completed()
+    assert str(state.message).startswith("partly: 1 of 3 shards failed; verb: 2 of 2 series")
+    assert state.result()["done"] == 2
+    with get_client(sync_client=True) as client:
+        shown = [a for a in client.read_artifacts() if a.key == "double-progress"]
+    assert "double: 3 of 3 shards, 1 failed" in {a.description for a in shown}
+    assert verb.fn([1, 3], 0.0)["done"] == 2  # plainly, the outcome itself
+
+
+def test_a_run_with_too_many_failed_shards_says_how_many_and_is_red() -> None:
+    state = verb([1, -1, 3], 0.1, return_state=True)
+    assert state.is_failed()
+    assert "1 of 3 shards failed; -1 is too little" in str(state.message)
+
+
+def test_what_a_person_must_mend_is_not_tried_again() -> None:
+    runs: dict[int, int] = {}
+    for xs in ([-1], [13]):
+        state = verb(xs, 0.0, return_state=True)
+        with get_client(sync_client=True) as client:
+            runs[xs[0]] = client.read_flow_run(state.state_details.flow_run_id).run_count
+    assert runs == {-1: 1, 13: 2}
 
 
 def test_what_the_user_can_mend_is_said_as_it_is() -> None:

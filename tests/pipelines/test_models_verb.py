@@ -14,16 +14,19 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from features.frames import VERDICTS
+from features.frames import BACKTEST, VERDICTS
 from pipelines import versions
-from pipelines.adapters.tracking import Tracking
+from pipelines.adapters.tracking import Tracking, score_example
 from pipelines.cli import cli
+from pipelines.code_revision import code_revision
 from pipelines.doctor.state import check_models
 from pipelines.errors import ModelError
 from pipelines.explaining import explain
+from pipelines.pairs import crown
 from pipelines.registry import check_round_trip, load_live
 from pipelines.run import Run, RunRef
 from pipelines.train import train
+from pipelines.versions import Move, Moved
 
 pytestmark = [
     # mlflow, sqlalchemy and alembic warn about themselves while a new SQLite file is migrated.
@@ -69,7 +72,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 @pytest.fixture
 def registry(run: Run, tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Tracking]:
-    """The same registry under another prefix, with one forecaster a given run id; "" is junk."""
+    """The same registry under another prefix, with one forecaster a given run id; "" is junk.
+
+    They go live one after the other, or only those in ``live``.
+    """
     source = run.tracking().champion("forecaster")
     assert source is not None
     tracking = replace(run.tracking(), prefix=request.node.name.replace("_", "-"))
@@ -77,7 +83,7 @@ def registry(run: Run, tmp_path: Path, request: pytest.FixtureRequest) -> Callab
     junk.mkdir()
     (junk / "bundle.json").write_text("{}")
 
-    def made(*run_ids: str) -> Tracking:
+    def made(*run_ids: str, live: tuple[str, ...] | None = None) -> Tracking:
         with run.tracking().files(source) as model:
             for run_id in run_ids:
                 version = tracking.log_bundle(
@@ -89,7 +95,8 @@ def registry(run: Run, tmp_path: Path, request: pytest.FixtureRequest) -> Callab
                     loader_module="pipelines.registry",
                     check=lambda _: None,
                 )
-                tracking.promote("forecaster", version.version)
+                if live is None or run_id in live:
+                    crown(tracking, (version,))
         return tracking
 
     return made
@@ -190,19 +197,40 @@ def test_an_unknown_workload_is_one_clear_error(run: Run) -> None:
     assert called(run, "show", "nobody").exit_code == 1
 
 
-def test_rolling_back_goes_one_version_back_and_no_further(
+def test_two_rollbacks_go_two_back_and_not_to_and_fro(
     run: Run, registry: Callable[..., Tracking]
 ) -> None:
     tracking = registry("a", "b", "c")
     assert live(tracking) == "3"
-    move = versions.roll_back(tracking, run.settings, "forecaster")
-    assert (move.before, move.champion, move.notes) == ("forecaster/3", "forecaster/2", ())
-    versions.roll_back(tracking, run.settings, "forecaster")
-    with pytest.raises(ModelError, match="no version before forecaster/1"):
-        versions.roll_back(tracking, run.settings, "forecaster")
+    moved = versions.roll_back(tracking, run.settings)
+    assert moved == Moved((Move("forecaster", "forecaster/3", "forecaster/2"),))
+    versions.roll_back(tracking, run.settings)
     assert live(tracking) == "1"
+    with pytest.raises(ModelError, match="no version before forecaster/1"):
+        versions.roll_back(tracking, run.settings)
     versions.promote(tracking, run.settings, "forecaster", "3")
-    assert live(tracking) == "3"
+    versions.promote(tracking, run.settings, "forecaster", "2")
+    for expected in ("3", "1"):  # as they were live, not as they were numbered
+        versions.roll_back(tracking, run.settings)
+        assert live(tracking) == expected
+
+
+def test_who_was_never_live_is_not_rolled_back_to(
+    run: Run, registry: Callable[..., Tracking]
+) -> None:
+    tracking = registry("a", "b", "c", live=("a", "c"))
+    versions.roll_back(tracking, run.settings)
+    assert live(tracking) == "1"
+
+
+def test_versions_from_before_there_was_a_history_are_rolled_back_to_by_number(
+    run: Run, registry: Callable[..., Tracking]
+) -> None:
+    tracking = registry("a", "b", "c", live=())
+    tracking.promote("forecaster", "3")
+    for expected in ("2", "1"):
+        versions.roll_back(tracking, run.settings)
+        assert live(tracking) == expected
 
 
 def test_what_does_not_load_never_goes_live(run: Run, registry: Callable[..., Tracking]) -> None:
@@ -210,9 +238,9 @@ def test_what_does_not_load_never_goes_live(run: Run, registry: Callable[..., Tr
     with pytest.raises(ModelError, match="does not load"):
         versions.promote(tracking, run.settings, "forecaster", "2")
     assert live(tracking) == "3"
-    move = versions.roll_back(tracking, run.settings, "forecaster")
+    moved = versions.roll_back(tracking, run.settings)
     assert live(tracking) == "1"
-    assert "forecaster/2 was passed over" in move.notes[0]
+    assert "forecaster/2 was passed over" in moved.notes[0]
 
 
 def test_a_version_of_an_older_release_is_passed_over_and_named(
@@ -230,10 +258,10 @@ def test_a_version_of_an_older_release_is_passed_over_and_named(
     settings = run.settings.model_copy(update={"tracking": named})
     with pytest.raises(ModelError, match=r"^forecaster/3, .*trained by an older release"):
         load_live(replace(run, settings=settings), [WORKLOAD], detectors=False)
-    move = versions.roll_back(tracking, run.settings, "forecaster")
-    assert (move.champion, len(move.notes)) == ("forecaster/1", 1)
-    assert "forecaster/2 was passed over" in move.notes[0]
-    assert "trained by an older release" in move.notes[0]
+    moved = versions.roll_back(tracking, run.settings)
+    assert (live(tracking), len(moved.notes)) == ("1", 1)
+    assert "forecaster/2 was passed over" in moved.notes[0]
+    assert "trained by an older release" in moved.notes[0]
 
 
 def test_a_version_that_needs_a_model_that_is_not_configured_stays_out(run: Run) -> None:
@@ -249,23 +277,43 @@ def test_a_version_that_needs_a_model_that_is_not_configured_stays_out(run: Run)
 
 
 def test_a_version_that_is_not_there_is_one_clear_error(run: Run) -> None:
-    for wrong in ("99", "champion", "../1"):
+    for wrong in ("99", "champion", "../1", "1' OR '1'='1"):
         with pytest.raises(ModelError, match=r"no version .*; it has 1"):
             versions.promote(run.tracking(), run.settings, "forecaster", wrong)
-    with pytest.raises(ModelError, match="no version before detector/1"):
-        versions.roll_back(run.tracking(), run.settings, "detector")
+    with pytest.raises(ModelError, match="no version before forecaster/1"):
+        versions.roll_back(run.tracking(), run.settings)
     assert called(run, "promote", "forecaster", "99").exit_code == 1
     assert called(run, "promote", "nobody", "1").exit_code == 2
+    assert called(run, "rollback", "--json").exit_code == 1
 
 
-def test_the_command_moves_the_alias_and_says_so(run: Run) -> None:
-    told = called(run, "promote", "forecaster", "1", "--json")
+def test_the_command_moves_both_families_and_says_so(run: Run) -> None:
+    told = called(run, "promote", "detector", "1", "--json")
     assert json.loads(told.stdout) == {
-        "family": "forecaster",
-        "before": "forecaster/1",
-        "champion": "forecaster/1",
+        "moved": [
+            {"family": f, "before": f"{f}/1", "champion": f"{f}/1"}
+            for f in ("forecaster", "detector")
+        ],
         "notes": [],
     }
+
+
+def test_a_version_says_of_what_it_was_made(run: Run) -> None:
+    version = run.tracking().champion("forecaster")
+    assert version is not None
+    assert version.tags["code_revision"] == code_revision()
+    assert len(version.tags["data_sha256"]) == 64
+    with run.tracking().files(version) as model:
+        table = pd.read_parquet(model / "backtest" / "backtest.parquet")
+        summary = json.loads((model / "backtest" / "summary.json").read_text())
+        told = yaml.safe_load((model / "MLmodel").read_text())
+        answer = score_example(model, "pipelines.registry", "it")
+    assert len(table) == len(run.read(BACKTEST))
+    assert summary["series"] == table[table["champion"]].groupby(["workload", "metric"]).ngroups
+    assert "n_steps" in told["signature"]["inputs"]
+    assert answer is not None
+    assert np.isfinite(answer["q50"]).all()
+    assert not any(r["challenger"] for r in versions.listing(run.tracking()))
 
 
 def test_where_nothing_was_trained_it_is_said_and_no_database_is_made(tmp_path: Path) -> None:
@@ -305,8 +353,8 @@ def test_the_doctor_sees_families_of_different_trainings(
     assert [c.detail for c in checks if c.status == "warn"] == [
         "forecaster/1 and detector/1 come from different trainings"
     ]
-    move = versions.promote(tracking, run.settings, "forecaster", "1")
-    assert "detector/1 comes from another training" in move.notes[0]
+    with pytest.raises(ModelError, match="its training has no detector"):
+        versions.promote(tracking, run.settings, "forecaster", "1")
 
 
 def test_a_notebook_gets_forecasts_from_the_registered_model(run: Run) -> None:
@@ -322,3 +370,24 @@ def test_a_notebook_gets_forecasts_from_the_registered_model(run: Run) -> None:
     quantiles = told[["q05", "q50", "q90", "q95", "q99"]].to_numpy()
     assert np.isfinite(quantiles).all()
     assert (np.diff(quantiles, axis=1) >= 0).all()
+    one = loaded.predict(pd.DataFrame({"workload": [WORKLOAD], "n_steps": [5]}))
+    assert set(one["workload"]) == {WORKLOAD}
+    with pytest.raises(Exception, match="n_steps"):
+        loaded.predict(pd.DataFrame({"n_step": [5]}))
+
+
+def test_a_notebook_gets_scores_from_the_registered_detector(run: Run) -> None:
+    import mlflow.pyfunc  # as above
+
+    version = run.tracking().champion("detector")
+    assert version is not None
+    with run.tracking().files(version) as model:
+        loaded = mlflow.pyfunc.load_model(str(model))
+        at = pd.date_range(END, periods=3, freq="h")
+        row = {"workload": WORKLOAD, "metric": "requests_per_second", "expected": 20.0}
+        asked = pd.DataFrame([row | {"ts": t.isoformat(), "value": 20.0} for t in at])
+        asked.loc[2, "value"] = 500.0
+        told = loaded.predict(asked)
+    assert told["ts"].tolist() == at.tolist()
+    assert (told["score"].iloc[:2] < 1).all()
+    assert told["score"].iloc[2] > 1

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from features.frames import SAMPLES, WORKLOAD_PARTS
 from pipelines.adapters.files.find import File, S3Client, find
-from pipelines.adapters.files.table import Cut, read_cut, read_whole, rows_within
+from pipelines.adapters.files.table import Cut, read_cut, read_whole, rows_by_day, rows_within
 from pipelines.adapters.series import to_chunk
 from pipelines.adapters.source import Chunk, Estimate, FetchReport, Spec, Window
 from pipelines.errors import InputError
@@ -124,6 +124,28 @@ class FilesSource:
             reading = FetchReport(queries=len(files))
             yield _chunk(tables, spec, part, self._fill["cluster"], seen, reading)
 
+    def days(self, spec: Spec, window: Window) -> dict[int, int]:
+        """UTC day since 1970 → how many rows of it the files may have, told without reading them;
+        nothing where they cannot tell, or are not parted by time: then all is best read at once.
+
+        Raises
+        ------
+        InputError
+            A file is missing, malformed or no samples table.
+        SourceError
+            S3 refuses or does not answer.
+        """
+        files, cut = self.files(), self._cut(spec, window)
+        found: dict[int, int] = {}
+        for file in files:
+            days = rows_by_day(file, cut)
+            if days is None:
+                return {}
+            for day, rows in days.items():
+                found[day] = found.get(day, 0) + rows
+        held = sum(rows_within(file, cut) for file in files)
+        return found if sum(found.values()) <= 1.5 * held else {}
+
     def files(self) -> list[File]:
         """What the paths stand for; raises what ``find`` raises."""
         return find(self._paths, self._s3_client, self._principal)
@@ -184,9 +206,11 @@ def _chunk(
     # a grid of 1 ms is every stamp as it is
     grid = replace(part, step_ms=1) if spec.metric.name == EVERYTHING else part
     series, row = _series(table)
-    order = np.argsort(row, kind="stable")
-    ts_ms = table.column("ts").cast(pa.int64()).to_numpy()[order]
-    value = table.column("value").to_numpy()[order]
+    ts_ms = table.column("ts").cast(pa.int64()).to_numpy()
+    value = table.column("value").to_numpy()
+    if (row[1:] < row[:-1]).any():
+        order = _by_series(row)
+        ts_ms, value = ts_ms[order], value[order]
     lengths = np.bincount(row, minlength=len(series))
     ends = np.concatenate([[0], lengths.cumsum()])
     chunks: list[Chunk] = []
@@ -216,7 +240,28 @@ def _series(table: pa.Table) -> tuple[list[tuple[str, ...]], NDArray[np.int64]]:
         names.append(one.dictionary.to_pylist())
         columns.append(one.indices.to_numpy())
         # kept dense, so that the product never overflows
-        code = np.unique(code * len(names[-1]) + columns[-1], return_inverse=True)[1]
-    firsts = np.unique(code, return_index=True)[1]
+        code = _dense(code * len(names[-1]) + columns[-1])
+    firsts = np.zeros(int(code.max(initial=-1)) + 1, np.int64)
+    firsts[code[::-1]] = np.arange(len(code))[::-1]  # the first of each is written last
     keys = [tuple(names[i][columns[i][at]] for i in range(len(names))) for at in firsts.tolist()]
     return [(*key[1:], key[0]) for key in keys], code
+
+
+def _by_series(row: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The rows, series by series, each in its own order; what is sorted are stretches of rows."""
+    begin = np.flatnonzero(np.r_[True, row[1:] != row[:-1]])
+    length = np.diff(begin, append=len(row))
+    runs = np.argsort(row[begin], kind="stable")
+    begin, length = begin[runs], length[runs]
+    before = np.cumsum(length) - length
+    return np.repeat(begin - before, length) + np.arange(len(row))
+
+
+def _dense(code: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The codes' ranks among those that occur; counted, not sorted, where they lie close."""
+    reach = int(code.max(initial=-1)) + 1
+    if reach > 4 * len(code):
+        return np.unique(code, return_inverse=True)[1]
+    there = np.zeros(reach, dtype=bool)
+    there[code] = True
+    return (np.cumsum(there) - 1)[code]

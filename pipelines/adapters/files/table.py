@@ -20,11 +20,12 @@ from pipelines.adapters.files.openmetrics import read_openmetrics
 from pipelines.adapters.source import shorten
 from pipelines.errors import InputError
 
-__all__ = ["Cut", "read_cut", "read_whole", "rows_within"]
+__all__ = ["Cut", "read_cut", "read_whole", "rows_by_day", "rows_within"]
 
 _INDEX_COLUMNS = ("", "Unnamed: 0", "index", "__index_level_0__")
 """What pandas leaves behind when a frame is saved with its row numbers."""
 _BATCH_ROWS = 1 << 19
+_DAY_MS = 86_400_000
 _ROW_BYTES = 64
 _PACKED_ROW_BYTES = 8
 """About what a row of text takes, for cutting the work; nothing else depends on it."""
@@ -94,6 +95,31 @@ def rows_within(file: File, cut: Cut) -> int:
         parquet = _opened(file, cut.fill["cluster"])
         groups = [g for g in range(parquet.num_row_groups) if _may_have(parquet, g, cut)]
         return sum(parquet.metadata.row_group(g).num_rows for g in groups)
+
+
+def rows_by_day(file: File, cut: Cut) -> dict[int, int] | None:
+    """UTC day since 1970 → at most so many rows of it; None where only reading the file tells.
+
+    A row group counts whole in each day that it may have rows of.
+    """
+    if not file.name.lower().endswith(".parquet"):
+        return None
+    found: dict[int, int] = {}
+    with _explained(file):
+        parquet = _opened(file, cut.fill["cluster"])
+        for number in range(parquet.num_row_groups):
+            group = parquet.metadata.row_group(number)
+            columns = (group.column(i) for i in range(group.num_columns))
+            stats = next((c.statistics for c in columns if c.path_in_schema == "ts"), None)
+            if stats is None or not stats.has_min_max or not hasattr(stats.min, "timestamp"):
+                return None
+            first, last = (
+                pd.Timestamp(t).as_unit("ns").value // 10**6 for t in (stats.min, stats.max)
+            )
+            first, last = max(first, cut.from_ms), min(last, cut.to_ms - 1)
+            for day in range(first // _DAY_MS, last // _DAY_MS + 1):
+                found[day] = found.get(day, 0) + group.num_rows
+    return found
 
 
 def _whole(file: File, cluster: str) -> pa.Table:

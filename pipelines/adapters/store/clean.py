@@ -1,4 +1,7 @@
-"""Retention: whole days of samples and whole run parts that are older than asked for."""
+"""Retention: whole days of samples and whole run parts that are older than asked for.
+
+Of the ledger nothing goes away: its old days become one part each.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from features.frames import SAMPLES, Contract
+from features.frames import LEDGER, SAMPLES, Contract
 from pipelines.adapters.objects.protocol import Objects
 from pipelines.adapters.store.coverage_files import clip_coverage
 from pipelines.adapters.store.days import DAY_MS, days_of
+from pipelines.adapters.store.fold import fold_days
 from pipelines.adapters.store.parts import part_file, part_names
 
 __all__ = ["CleanReport", "clean"]
@@ -26,7 +30,7 @@ class CleanReport:
     days: tuple[str, ...] = ()
     """Dates of samples."""
     parts: tuple[str, ...] = ()
-    """``table/part``."""
+    """``table/part``; of the ledger those that are now in their day's."""
     leftovers: int = 0
     """Files or uploads of writers that were killed more than a day ago."""
 
@@ -41,6 +45,8 @@ def clean(
     for contract in tables:
         if contract is SAMPLES:
             days = _clean_days(objects, before_ms)
+        elif contract is LEDGER:
+            parts += fold_days(objects, contract, before_ms)
         else:
             parts += _clean_parts(objects, contract, before_ms)
     return CleanReport(days, tuple(parts), objects.sweep(as_of_ms - DAY_MS))

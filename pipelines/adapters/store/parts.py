@@ -6,18 +6,22 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from features.frames import CONTRACTS, Contract, require
+from features.frames import CONTRACTS, Contract, FrameError, conform, require
 from pipelines.adapters.objects.protocol import Objects
 from pipelines.adapters.store.days import opened
 from pipelines.errors import StoreError
 
 __all__ = [
+    "conformed",
     "document_file",
+    "joined",
     "load_part",
     "nothing_there",
+    "part_bytes",
     "part_file",
     "part_names",
     "save_part",
@@ -67,7 +71,8 @@ def load_part(
     if columns is not None:
         schema = pa.schema([contract.schema.field(c) for c in columns])
         key = tuple(c for c in contract.key if c in columns)
-        contract = replace(contract, schema=schema, key=key, added=())
+        added = tuple(c for c in contract.added if c in columns)
+        contract = replace(contract, schema=schema, key=key, added=added)
     with opened(objects, file) as opened_file:
         if opened_file is None:
             return None
@@ -75,8 +80,34 @@ def load_part(
         return require(opened_file.read(columns=names), contract)
 
 
+def conformed(root: str, table: pa.Table | pd.DataFrame, contract: Contract) -> pa.Table:
+    """What may be written.
+
+    Raises
+    ------
+    StoreError
+        The table breaks the contract.
+    """
+    try:
+        return conform(table, contract)
+    except FrameError as error:
+        raise StoreError(f"refused to write to {root}: {error}") from error
+
+
+def joined(tables: Sequence[pa.Table], contract: Contract) -> pa.Table:
+    """Tables of one contract as one; an empty one of it where there are none."""
+    if not tables:
+        return contract.schema.with_metadata(contract.metadata()).empty_table()
+    return pa.concat_tables(tables, promote_options="default").unify_dictionaries()
+
+
 def save_part(objects: Objects, file: str, table: pa.Table) -> None:
     """Write a part, replacing the one that is there."""
+    objects.put(file, part_bytes(table))
+
+
+def part_bytes(table: pa.Table) -> bytes:
+    """A part's file."""
     doubles = [f.name for f in table.schema if pa.types.is_floating(f.type)]
     stamps = [f.name for f in table.schema if pa.types.is_timestamp(f.type)]
     labels = [f.name for f in table.schema if pa.types.is_dictionary(f.type)]
@@ -91,7 +122,8 @@ def save_part(objects: Objects, file: str, table: pa.Table) -> None:
             **dict.fromkeys(stamps, "DELTA_BINARY_PACKED"),
         },
     )
-    objects.put(file, out.getvalue().to_pybytes())
+    data: bytes = out.getvalue().to_pybytes()
+    return data
 
 
 def document_file(name: str) -> str:

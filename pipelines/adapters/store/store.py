@@ -5,6 +5,7 @@
     ROOT/samples/date=2026-06-01/samples.parquet     merged: the latest write of a key wins
     ROOT/samples/_coverage/….json                    what was pulled, for the next pull
     ROOT/forecasts/20260601T000000Z.parquet          replaced when the run is repeated
+    ROOT/store.json                                  the layout of all this
 
 The root is a local folder or ``s3://BUCKET/PREFIX``. Every file is replaced as a whole, so that a
 reader sees the old one or the new one; whoever merges into a day reads and replaces it as if alone,
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,7 +30,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features.frames import SAMPLES, Contract, FrameError, conform
+from features.frames import SAMPLES, Contract, FrameError
 from features.panel import Panel
 from pipelines.adapters.objects.protocol import Objects, open_objects, steady
 from pipelines.adapters.store.census import census_of
@@ -46,9 +48,12 @@ from pipelines.adapters.store.days import (
     opened_days,
     read_window,
 )
+from pipelines.adapters.store.layout import bytes_of, check_layout, mark_layout
 from pipelines.adapters.store.merge import WriteReport, merge_spools, merge_table
 from pipelines.adapters.store.parts import (
+    conformed,
     document_file,
+    joined,
     load_part,
     nothing_there,
     part_file,
@@ -71,8 +76,18 @@ class Store:
 
     def __init__(self, root: str | Path, objects: Objects | None = None) -> None:
         """Open a store; nothing is made before the first write."""
-        self._objects = objects or open_objects(root)
-        self.root = self._objects.root
+        self._given = objects or open_objects(root)
+        self.root = self._given.root
+
+    @cached_property
+    def _objects(self) -> Objects:
+        """Looked at before the first use: a newer layout would be misread."""
+        check_layout(self._given)
+        return self._given
+
+    def mark(self) -> None:
+        """Write down which layout it has; whoever makes a store does."""
+        mark_layout(self._objects)
 
     def write_samples(self, samples: pa.Table | pd.DataFrame) -> WriteReport:
         """Merge samples into their UTC days, sorted by metric, workload, ts.
@@ -84,7 +99,7 @@ class Store:
         StoreError
             The table breaks the contract, or a file cannot be read or written.
         """
-        return merge_table(self._objects, self._conformed(samples, SAMPLES))
+        return merge_table(self._objects, conformed(self.root, samples, SAMPLES))
 
     def merge(self, spools: Sequence[Path]) -> WriteReport:
         """Merge Arrow IPC files of samples, as ``write_samples`` would the rows of all of them.
@@ -118,7 +133,7 @@ class Store:
         parts = read_window(self._objects, lo, hi, wanted)
         if not parts and not self.days():
             raise nothing_there(self.root, SAMPLES)
-        return _joined(parts, SAMPLES)
+        return joined(parts, SAMPLES)
 
     def panel(
         self,
@@ -184,7 +199,7 @@ class Store:
         if contract is SAMPLES:
             raise StoreError("samples are merged by day; use write_samples")
         file = part_file(contract, part)
-        save_part(self._objects, file, self._conformed(table, contract))
+        save_part(self._objects, file, conformed(self.root, table, contract))
         return self._objects.where(file)
 
     def read(
@@ -204,13 +219,12 @@ class Store:
         chosen = there[-1:] if latest else there
         if part is not None:
             chosen = [p for p in there if p == part]
-        files = [part_file(contract, p) for p in chosen]
-        objects = self._objects
+        objects, files = self._objects, [part_file(contract, p) for p in chosen]
         tables = each(objects, lambda file: load_part(objects, file, contract, columns), files)
         found = [table for table in tables if table is not None]
         if not found:
             raise nothing_there(self.root, contract, part)
-        return found[0] if len(found) == 1 else _joined(found, contract)
+        return found[0] if len(found) == 1 else joined(found, contract)
 
     def adopt(self, contract: Contract, aside: Store, *, replacing: Iterable[str]) -> list[str]:
         """Move all parts of a table here from a local store; gives their paths or addresses.
@@ -250,11 +264,7 @@ class Store:
     def get_file(self, name: str) -> bytes | None:
         """A document's bytes; nothing where there is none."""
 
-        def read() -> bytes | None:
-            with self._objects.open(document_file(name)) as file:
-                return None if file is None else file.read()
-
-        return steady(read)
+        return bytes_of(self._objects, document_file(name))
 
     def files(self, folder: str) -> list[str]:
         """Names of the documents below a folder, sorted."""
@@ -269,8 +279,8 @@ class Store:
     ) -> CleanReport:
         """Retention: remove what is older than ``as_of - keep_days``, and nothing else.
 
-        Of samples whole UTC days, of other tables the parts of runs whose clock is older; and what
-        writers that were killed more than a day before ``as_of`` have left behind.
+        Of samples whole UTC days, of other tables the parts of runs whose clock is older (the
+        ledger's days become one part each); and what writers killed a day ago have left behind.
 
         Raises
         ------
@@ -286,15 +296,3 @@ class Store:
             return steady(read)
         except (pa.ArrowException, OSError, FrameError) as error:
             raise StoreError(f"{self.root}: samples cannot be read: {one_line(error)}") from error
-
-    def _conformed(self, table: pa.Table | pd.DataFrame, contract: Contract) -> pa.Table:
-        try:
-            return conform(table, contract)
-        except FrameError as error:
-            raise StoreError(f"refused to write to {self.root}: {error}") from error
-
-
-def _joined(tables: Sequence[pa.Table], contract: Contract) -> pa.Table:
-    if not tables:
-        return contract.schema.with_metadata(contract.metadata()).empty_table()
-    return pa.concat_tables(tables, promote_options="default").unify_dictionaries()

@@ -1,0 +1,96 @@
+"""The weekly value report in words: lines for a terminal, a document for everybody else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from models.value import ValueParams
+from pipelines.run import Run
+
+__all__ = ["told_value", "value_document", "value_file"]
+
+
+def told_value(table: pd.DataFrame) -> tuple[str, ...]:
+    """The lines that an evaluation prints: what is known of what matters most."""
+    known = {str(row["name"]): row for row in _rows(table) if np.isfinite(row["value"])}
+    return tuple(
+        f"  {words}: {_shown(row['value'], row['unit'])}{_span(row)}"
+        for name, words in _TOLD.items()
+        if (row := known.get(name)) is not None
+    )
+
+
+def value_document(table: pd.DataFrame, params: ValueParams) -> str:
+    """The report as Markdown: every figure, its interval, or why it is not known."""
+    first = table.iloc[0]
+    head = (
+        f"# Value of the week to {first['evaluated_at']:%Y-%m-%d %H:%M} UTC\n\n"
+        f"From {first['started_at']:%Y-%m-%d %H:%M} on. Intervals: {params.confidence:.0%}, "
+        "bootstrapped over the incidents, days, series or workloads of this week. Pre-scaling is "
+        "replayed beside the HPA alone on what was measured; floors that were only shown count as "
+        "if they had stood.\n\n| what | figure | interval | |\n|---|---|---|---|\n"
+    )
+    lines = [
+        f"| {_WORDS[row['name']]} | {_shown(row['value'], row['unit'])} "
+        f"| {_span(row).strip(' ()')} | {row['reason']} |"
+        for row in _rows(table)
+    ]
+    return head + "\n".join(lines) + "\n"
+
+
+def value_file(run: Run) -> str:
+    """Where in the store the document of this run is."""
+    return f"evaluation/{run.part}-value.md"
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+
+
+def _shown(value: float, unit: str) -> str:
+    if not np.isfinite(value):
+        return "–"
+    return f"{value:.1%}" if unit == "share" else f"{value:,.1f} {unit}"
+
+
+def _span(row: Mapping[str, Any]) -> str:
+    if not np.isfinite(row["lower"]):
+        return ""
+    ends = (_shown(row[c], row["unit"]).removesuffix(f" {row['unit']}") for c in ("lower", "upper"))
+    return " (" + " to ".join(ends) + ")"
+
+
+_WORDS = {
+    "incidents": "incidents told of",
+    "detect_minutes": "from an incident's beginning until it was told of, median",
+    "static_detect_minutes": "the same by static thresholds, where they found it, median",
+    "sooner_minutes": "sooner than static thresholds, where both found it, median",
+    "static_missed_share": "incidents that static thresholds missed",
+    "incidents_per_day": "incidents",
+    "alerts_per_day": "stretches over the alert line, before grouping",
+    "static_alerts_per_day": "alerts of static thresholds",
+    "static_only_share": "of them about nothing that Foretide told of: their noise, or our miss",
+    "repeat_share": "incidents whose first cause had been told of shortly before",
+    "forecast_wape": "error of issued forecasts (WAPE), median series",
+    "forecast_q90_coverage": "steps under the 90 % forecast",
+    "short_pod_minutes_hpa": "pod-minutes short with the HPA alone",
+    "short_pod_minutes": "pod-minutes short with floors",
+    "short_pod_minutes_avoided": "pod-minutes short avoided",
+    "replica_hours": "pod-hours with floors",
+    "replica_hours_extra": "pod-hours more than the HPA alone",
+    "node_hours_extra": "node-hours more than the HPA alone, by requested cores",
+    "usd_spent": "spent on them",
+    "usd_saved": "worth of the avoided pod-minutes, at your under_cost : over_cost",
+}
+_TOLD = {
+    "sooner_minutes": "sooner than static thresholds (median)",
+    "incidents_per_day": "incidents",
+    "static_alerts_per_day": "static thresholds would have told",
+    "short_pod_minutes_avoided": "pod-minutes short avoided",
+    "usd_spent": "spent",
+    "usd_saved": "saved",
+}
