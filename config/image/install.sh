@@ -22,7 +22,8 @@ cd /
 NUMBA_CACHE_DIR=$home/kernels "$home/bin/python" -m pipelines.warm
 # Numba reads only where it may write. Each pod begins with a copy of the kernels in its own /tmp.
 site=$("$home/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-cat >"$site/sitecustomize.py" <<'PYTHON'
+echo 'import foretide_kernels' >"$site/foretide_kernels.pth"
+cat >"$site/foretide_kernels.py" <<'PYTHON'
 import os
 import shutil
 import tempfile

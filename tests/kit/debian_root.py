@@ -82,7 +82,7 @@ class DebianRoot:
             f"mount -t tmpfs -o mode=1777 tmpfs {root}/tmp",  # noqa: S108 - in the new root
             f"mount -t proc proc {root}/proc",
             f"mount --bind /dev/null {root}/dev/null",
-            f"exec chroot --userspec={user}:{user} {root} {shell}",
+            f"exec {shutil.which('chroot')} --userspec={user}:{user} {root} {shell}",
         ]
         usual = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
         return _run(

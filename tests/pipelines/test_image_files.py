@@ -84,6 +84,8 @@ def test_a_script_parses_and_names_no_registry(name: str) -> None:
 
 
 def test_each_pod_begins_with_a_copy_of_the_kernels(tmp_path: Path) -> None:
+    assert "echo 'import foretide_kernels' >\"$site/foretide_kernels.pth\"" in INSTALL
+    assert 'cat >"$site/foretide_kernels.py"' in INSTALL
     code = INSTALL.split("<<'PYTHON'\n", 1)[1].split("\nPYTHON\n", 1)[0]
     built, own = tmp_path / "built", tmp_path / "scratch" / "numba"
     (built / "models_1").mkdir(parents=True)

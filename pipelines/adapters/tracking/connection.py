@@ -21,8 +21,8 @@ __all__ = ["cleaned", "connected", "load_mlflow", "or_none", "shown"]
 
 _IMPORT = Lock()
 _BOUNDS = {
-    # A server that is down is said to be within half a minute, one that hangs within two; MLflow's
-    # own are 7 tries of 120 s. Whoever needs more sets them in the environment.
+    # MLflow's own are 8 tries of 120 s, too long to be told that a server is down. Who needs more
+    # sets it in the environment.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
