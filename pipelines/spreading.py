@@ -241,6 +241,8 @@ def _scratch() -> str | None:
     from distributed import get_worker
 
     try:
-        return str(get_worker().local_directory)
+        folder = Path(get_worker().local_directory)
     except ValueError:
         return None
+    folder.mkdir(parents=True, exist_ok=True)  # a worker that starts may sweep a neighbour's away
+    return str(folder)

@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import httpx
 from pipelines.adapters.http_tls import TlsFiles, tls_context, tls_reason, unreadable
 from pipelines.errors import ConfigError, SourceUnreachable
 
-__all__ = ["HttpParams", "open_client", "principal_of"]
+__all__ = ["HttpParams", "open_client", "principal_of", "retry_after_s"]
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
@@ -203,3 +204,15 @@ def _checked(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _printable(text: str) -> bool:
     return text.isascii() and text.isprintable()
+
+
+def retry_after_s(response: httpx.Response) -> float | None:
+    """Seconds that the server asked to wait; a date counts from the answer's own date."""
+    header = response.headers.get("Retry-After", "")
+    if header.isdecimal():
+        return float(header)
+    try:
+        sent = parsedate_to_datetime(response.headers["Date"])
+        return max((parsedate_to_datetime(header) - sent).total_seconds(), 0.0)
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from math import inf
 
 import httpx
@@ -22,7 +21,8 @@ import pyarrow as pa
 import stamina
 from numpy.typing import NDArray
 
-from pipelines.adapters.prometheus.secrets import without_secrets
+from pipelines.adapters.http import retry_after_s
+from pipelines.adapters.http_secrets import without_secrets
 from pipelines.adapters.remote_write_wire import Family, batches, metadata_of, one_series
 from pipelines.adapters.source import shorten
 from pipelines.errors import ForetideError
@@ -240,7 +240,7 @@ class RemoteWriter:
         said = shorten(without_secrets(response.text[:2000], response.request), 200)
         text = f"{self._address}: HTTP {code}: {said or response.reason_phrase}"
         if code in _BUSY:
-            return _BusyError(text, _retry_after(response))
+            return _BusyError(text, retry_after_s(response))
         if code in (401, 403):
             return _HopelessError(f"{text}; check the credentials and rights of {self._principal}")
         if code in (404, 405) or response.is_redirect:
@@ -253,15 +253,3 @@ class RemoteWriter:
 
 def _text(error: Exception) -> str:
     return str(error) or type(error).__name__
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds that the server asked to wait; a date counts from the answer's own date."""
-    header = response.headers.get("Retry-After", "")
-    if header.isdecimal():
-        return float(header)
-    try:
-        sent = parsedate_to_datetime(response.headers["Date"])
-        return max((parsedate_to_datetime(header) - sent).total_seconds(), 0.0)
-    except (KeyError, TypeError, ValueError):
-        return None

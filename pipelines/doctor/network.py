@@ -24,7 +24,7 @@ from pipelines.adapters.aws import (
     who_am_i,
 )
 from pipelines.adapters.http import principal_of
-from pipelines.adapters.prometheus.secrets import without_secrets
+from pipelines.adapters.http_secrets import without_secrets
 from pipelines.adapters.source import Source, Spec, Window, shorten
 from pipelines.doctor.check import Check
 from pipelines.doctor.remedies import AMP_DENIED, HTTP_DENIED, remedy_of_aws

@@ -16,7 +16,7 @@ from types import TracebackType
 import httpx
 import stamina
 
-from pipelines.adapters.http import HttpParams, open_client
+from pipelines.adapters.http import HttpParams, open_client, retry_after_s
 from pipelines.adapters.notify.message import clean
 from pipelines.errors import ConfigError, DeliveryError, SourceUnreachable
 
@@ -200,7 +200,7 @@ class Post:
         if response.is_redirect:
             text = f"{self.host} answered with a redirect (HTTP {code}), which is not followed"
         if code in _RETRIED:
-            raise _TransientError(text, _retry_after(response))
+            raise _TransientError(text, retry_after_s(response))
         raise DeliveryError(text, is_lasting=400 <= code < 500 and code not in _WAITS)
 
     def _wait(self, error: Exception) -> bool | float:
@@ -218,8 +218,3 @@ class Post:
             if len(part) > 1:
                 text = text.replace(part, "…")
         return clean(text, 200)
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    header = response.headers.get("Retry-After", "")
-    return float(header) if header.isdecimal() and len(header) < 6 else None

@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
 import httpx
 import msgspec
 import stamina
 
+from pipelines.adapters.http import retry_after_s
+from pipelines.adapters.http_secrets import without_secrets
 from pipelines.adapters.prometheus.answer import Answer, decode
 from pipelines.adapters.prometheus.plan import PrometheusParams
-from pipelines.adapters.prometheus.secrets import without_secrets
 from pipelines.adapters.source import shorten
 from pipelines.errors import AccessDenied, QueryFailed, SourceError, SourceUnreachable
 
@@ -206,7 +206,7 @@ class Wire:
             code in _TOO_LARGE_CODES and _TOO_LARGE.search(said) and "parse error" not in said
         ):
             return TooLargeError(failure)
-        return _TransientError(failure, _retry_after(response)) if code in _RETRIED else failure
+        return _TransientError(failure, retry_after_s(response)) if code in _RETRIED else failure
 
 
 class _Refusal(msgspec.Struct):
@@ -246,15 +246,3 @@ def _target(response: httpx.Response) -> str:
     except httpx.InvalidURL:
         return "an address that is none"
     return str(url.copy_with(userinfo=b"", query=None, fragment=None))
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds that the server asked to wait; a date counts from the answer's own date."""
-    header = response.headers.get("Retry-After", "")
-    if header.isdecimal():
-        return float(header)
-    try:
-        sent = parsedate_to_datetime(response.headers["Date"])
-        return max((parsedate_to_datetime(header) - sent).total_seconds(), 0.0)
-    except (KeyError, TypeError, ValueError):
-        return None
