@@ -113,7 +113,7 @@ def check_models(tracking: Tracking, as_of: pd.Timestamp) -> list[Check]:
     if not same_training(list(live.values())):
         labels = " and ".join(v.label for v in live.values() if v is not None)
         detail = f"{labels} come from different trainings"
-        remedy = "make a pair live: `foretide models promote forecaster N`, see `foretide models list`"
+        remedy = "make a pair live: `foretide models promote forecaster N` moves both"
         checks.append(Check("models", "warn", detail, remedy))
     return checks
 

@@ -78,7 +78,7 @@ from pipelines.cli import cli
 for line in json.loads(sys.argv[1]):
     cli.main(line, standalone_mode=False)
 """
-MODELS = {"mlflow.db", "mlartifacts"}  # run ids and stamps of their own
+STAMPED = {"mlflow.db", "mlartifacts", "runs"}  # ids and moments of their own
 
 
 @dataclass(frozen=True)
@@ -443,5 +443,5 @@ def content(root: Path) -> Iterator[str]:
     """Every file of a store that must not depend on who made it."""
     for path in root.rglob("*"):
         relative = path.relative_to(root)
-        if path.is_file() and relative.parts[0] not in MODELS:
+        if path.is_file() and relative.parts[0] not in STAMPED:
             yield str(relative)
