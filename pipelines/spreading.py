@@ -26,6 +26,7 @@ from pipelines.batches import each
 from pipelines.errors import ConfigError, StoreError
 from pipelines.run import Run, RunRef
 from pipelines.staging import aside, aside_in
+from pipelines.telemetry import carried, carrier
 
 __all__ = ["HERE", "Back", "Baggage", "Parcel", "Where", "run_elsewhere", "sees", "signed", "where"]
 
@@ -125,6 +126,8 @@ class Parcel:
     task: str
     shard: Any
     baggage: Baggage | None = None
+    trace: str = ""
+    """The flow's run, as ``telemetry.carrier`` tells it."""
 
     @classmethod
     def of(cls, task: Task[Any, Any], shard: Any, baggage: Baggage | None) -> Parcel:
@@ -138,7 +141,7 @@ class Parcel:
         module, name = task.fn.__module__, task.fn.__qualname__
         if getattr(importlib.import_module(module), name, None) is not task:
             raise ValueError(f"{module}:{name} is no task of a module; only threads can run it")
-        return cls(f"{module}:{name}", shard, baggage)
+        return cls(f"{module}:{name}", shard, baggage, carrier())
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +172,15 @@ def run_elsewhere(parcel: Parcel) -> Back:
     module, _, name = parcel.task.partition(":")
     task: Task[Any, Any] = getattr(importlib.import_module(module), name)
     if parcel.baggage is None:
-        return Back(each(task.fn, parcel.shard))
+        with carried(parcel.trace, None):
+            return Back(each(task.fn, parcel.shard))
     if wrong := _unlike(parcel.baggage.where):
         raise ConfigError(f"this worker {wrong}")
     with tempfile.TemporaryDirectory(prefix="foretide-", dir=_scratch()) as text:
         folder = Path(text)
         parcel.baggage.unpack(folder)
-        with aside_in(folder):
+        ref = parcel.baggage.where.run
+        with aside_in(folder), carried(parcel.trace, ref.config if ref else None):
             result = each(task.fn, parcel.shard)
         files = (p for p in sorted(folder.rglob("*")) if p.is_file() and not p.is_symlink())
         given = parcel.baggage.files

@@ -17,7 +17,9 @@ import httpx
 import pytest
 import yaml
 
+from pipelines.local_stack import down, status, up
 from pipelines.settings import CONFIG_DIR
+from pipelines.stack_ports import Ports
 from pipelines.stack_processes import carrying, is_ours, read_state
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -59,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
     (root / "home").mkdir()
     made = Folder(root / "home", root / "prefect.yaml")
     yield made
-    made.run("down")
+    down(made.home, print)
     for log in sorted(made.home.glob(".foretide/logs/*.log")):
         print(f"--- {log.name}\n{log.read_text(errors='replace')[-4000:]}")
 
@@ -91,11 +93,10 @@ def test_a_schedule_fires_and_its_run_completes(addresses: dict[str, str], folde
 
 
 def test_a_second_up_changes_nothing(addresses: dict[str, str], folder: Folder) -> None:
-    token = folder.token
-    done = folder.run("up")
-    assert done.returncode == 0
-    assert "it is up already" in done.stdout
-    assert all(address in done.stdout for address in addresses.values())
+    token, said = folder.token, list[str]()
+    assert up(folder.home, Ports(), folder.file, said.append) == 0
+    assert said[0] == "it is up already"
+    assert all(address in "\n".join(said) for address in addresses.values())
     assert folder.token == token
 
 
@@ -111,8 +112,11 @@ def test_down_leaves_no_process_even_after_a_crash(
     until = time.monotonic() + 10
     while is_ours(worker, token) and time.monotonic() < until:
         time.sleep(0.1)
-    assert folder.run("status").returncode == 1
+    said: list[str] = []
+    assert status(folder.home, said.append) == 1
+    assert any(line.startswith("Prefect worker") and line.endswith("DOWN") for line in said)
     done = folder.run("down")
     assert done.returncode == 0, done.stdout + done.stderr
     assert not carrying(token)
-    assert "nothing is up" in folder.run("down").stdout
+    assert down(folder.home, said.append) == 0
+    assert said[-1] == "nothing is up"
