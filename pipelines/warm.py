@@ -19,6 +19,7 @@ from features.panel import Panel
 from features.synthetic import ClusterSpec, simulate
 from models.cluster_facts import ClusterFacts, NodePoolFacts, NodeShape
 from models.nodes import nodes_needed
+from models.per_pod import per_pod_curve
 from pipelines.learning import forecasters
 from pipelines.replaying import replay
 from pipelines.score import score
@@ -38,6 +39,7 @@ def warm() -> None:
         replay.fn(inputs=[file], out=folder)
     _forecasters()
     _nodes()
+    _curves()
 
 
 def _nodes() -> None:
@@ -46,6 +48,13 @@ def _nodes() -> None:
     pod = {"ts": [pd.Timestamp(0, tz="UTC")], "workload": "w", "count": 1, "nodepool": "warm"}
     asked = pd.DataFrame(pod | {"cpu_cores": 1.0, "memory_bytes": 2.0**30})
     nodes_needed(asked, ClusterFacts("warm", (pool,)))
+
+
+def _curves() -> None:
+    """A pod's CPU against its requests, both ways."""
+    requests = np.linspace(1, 50, 400)[None]
+    curves = per_pod_curve(requests, requests / 100)
+    curves.requests_at(curves.cores_at(requests)[:, 0])
 
 
 def _forecasters() -> None:
