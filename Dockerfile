@@ -25,8 +25,10 @@ LABEL org.opencontainers.image.title="foretide" \
       org.opencontainers.image.description="Anomalies, leaks, forecasts and capacity before the peak" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/foretide /opt/foretide
-# Runs need only /tmp to be writable; /foretide is where config/foretide.yaml is mounted.
-RUN mkdir -p /foretide/config
+# Runs need only /tmp to be writable; /foretide is where config/foretide.yaml is mounted. The base
+# has a pip of its own, which nothing here uses.
+RUN mkdir -p /foretide/config && \
+    rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/ensurepip /usr/local/lib/python3*/site-packages/*
 ENV PATH=/opt/foretide/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \
     TMPDIR=/tmp \

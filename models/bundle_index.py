@@ -31,7 +31,9 @@ __all__ = [
     "BundleIndex",
     "read_index",
     "verify_bundle",
+    "verify_index",
     "verify_manifest",
+    "verify_workloads",
     "write_index",
 ]
 
@@ -118,6 +120,34 @@ def read_index(root: Path, sha256: str | None = None) -> BundleIndex | None:
     except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         raise ValueError(f"bundle: {file} is damaged: {error}") from error
     return BundleIndex(bundles, table)
+
+
+def verify_index(file: Path, sha256: str) -> None:
+    """Hold ``index.json``, as it was fetched, against the SHA-256 that was registered.
+
+    Raises
+    ------
+    ValueError
+        It is missing, or is not what was registered.
+    """
+    if hashlib.sha256(_bounded(file)).hexdigest() != sha256:
+        raise ValueError(f"bundle: {file} is not the one that was registered: its SHA-256 differs")
+
+
+def verify_workloads(file: Path, index: Path) -> None:
+    """Hold ``workloads.parquet``, as it was fetched, against ``index.json``.
+
+    Raises
+    ------
+    ValueError
+        It is missing, or is not what was registered.
+    """
+    try:
+        told = _readable(json.loads(_bounded(index)))["workloads"]["sha256"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"bundle: {index} is damaged: {error!r}") from error
+    if hashlib.sha256(_bounded(file)).hexdigest() != told:
+        raise ValueError(f"bundle: {file} is not the one that was registered: its SHA-256 differs")
 
 
 def verify_bundle(folder: Path, told: Mapping[str, Any]) -> None:

@@ -67,7 +67,9 @@ class StaticRulesParams:
 def firings(
     panel: Panel, start: pd.Timestamp, rule: StaticRule, for_min: float = 5.0
 ) -> pd.DataFrame:
-    """The alerts of one rule from ``start`` on; one that never resolves ends with the panel.
+    """The alerts of one rule that fire from ``start`` on; one that never resolves ends with the
+    panel. One that fired before, and still does, is none: the panel has to reach back before
+    ``start`` by more than ``for_min``.
 
     Returns
     -------
@@ -82,10 +84,11 @@ def firings(
     fires = holds.copy()
     for lag in range(1, pending + 1):
         fires &= _lagged(holds, lag)
-    fires &= np.asarray(panel.times >= start)
     edges = np.diff(np.pad(fires.astype(np.int8), ((0, 0), (1, 1))), axis=1)
     row, begin = np.nonzero(edges == 1)
     end = np.nonzero(edges == -1)[1]
+    new = np.asarray(panel.times >= start)[begin]
+    row, begin, end = row[new], begin[new], end[new]
     stamps = panel.times.append(pd.DatetimeIndex([panel.end.as_unit("ms")]))
     return pd.DataFrame(
         {

@@ -1,7 +1,8 @@
 """What a week with Foretide was worth: figures with an interval, computed from what happened.
 
 Intervals are percentile bootstraps (Efron 1979) over whatever the figure is a mean, median or sum
-of: incidents, days, series, workloads. They say how much of a figure is the luck of this week's
+of: incidents, days, series, workloads; of shares they are Wilson's (1927), since a bootstrap of
+units that are all alike has no width. They say how much of a figure is the luck of this week's
 units; they do not say what another season would bring.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
@@ -19,7 +21,7 @@ from models.static_rules import StaticRulesParams
 
 __all__ = ["Estimate", "ValueParams", "detections", "estimate", "repeats", "unmatched"]
 
-Statistic = Literal["mean", "median", "sum"]
+Statistic = Literal["mean", "median", "sum", "share"]
 _SEED = 20_260_601  # the same table gives the same interval
 _AT_ONCE = 4_000_000
 _LEAST = 200
@@ -31,6 +33,8 @@ class ValueParams:
 
     confidence: float = 0.9
     """Share of weeks like this one in which the interval holds the figure."""
+    least_units: int = 5
+    """Of fewer incidents, days, series or workloads no interval is told."""
     resamples: int = 2000
     repeat_days: float = 7.0
     """An incident whose first cause was told of so shortly before is a repeat."""
@@ -46,6 +50,8 @@ class ValueParams:
             raise ValueError(f"value: confidence must be in (0, 1), got {self.confidence!r}")
         if self.resamples < _LEAST:
             raise ValueError(f"value: resamples must be {_LEAST} or more, got {self.resamples!r}")
+        if self.least_units < 2:
+            raise ValueError(f"value: least_units must be 2 or more, got {self.least_units!r}")
         for key in ("repeat_days", "match_h", "node_cores"):
             if not 0 <= getattr(self, key) < np.inf:
                 raise ValueError(f"value: {key} must be 0 or more, got {getattr(self, key)!r}")
@@ -62,17 +68,34 @@ class Estimate:
 
 
 def estimate(
-    units: Floats, statistic: Statistic, params: ValueParams, *, what: str = "unit"
+    units: Floats,
+    statistic: Statistic,
+    params: ValueParams,
+    *,
+    what: str = "unit",
+    others: str = "",
 ) -> Estimate:
-    """A statistic of units, (n,), and its bootstrap interval; units that are NaN are left out."""
+    """A statistic of units, (n,), and its interval; units that are NaN are left out.
+
+    A ``share`` is the mean of units that are 0 or 1. ``what`` names a unit; with ``others``, what
+    the NaN ones lack, the reason says how many are told of.
+    """
     known = units[np.isfinite(units)]
     n = len(known)
     if n == 0:
         return Estimate(float("nan"), reason=f"no {what}")
-    of = _STATISTICS[statistic]
-    value = float(of(known[None])[0])
-    if n == 1:
-        return Estimate(value, reason=f"one {what}: no interval")
+    partly = f"of {n} of {len(units)}: {others}" if others and n < len(units) else ""
+    value = float(_STATISTICS[statistic](known[None])[0])
+    if n < params.least_units:
+        few = f"one {what}: no interval" if n == 1 else f"{n} are too few for an interval"
+        return Estimate(value, reason="; ".join(t for t in (partly, few) if t))
+    ends = _wilson if statistic == "share" else _bootstrap
+    lower, upper = ends(known, statistic, params)
+    return Estimate(value, lower, upper, partly)
+
+
+def _bootstrap(known: Floats, statistic: Statistic, params: ValueParams) -> tuple[float, float]:
+    of, n = _STATISTICS[statistic], len(known)
     rng = np.random.default_rng(_SEED)
     rounds = max(min(params.resamples, _AT_ONCE // n), _LEAST)
     at_once = max(_AT_ONCE // n, 1)
@@ -82,7 +105,17 @@ def estimate(
     ]
     tail = (1 - params.confidence) / 2
     lower, upper = np.quantile(np.concatenate(drawn), [tail, 1 - tail])
-    return Estimate(value, float(lower), float(upper))
+    return float(lower), float(upper)
+
+
+def _wilson(known: Floats, statistic: Statistic, params: ValueParams) -> tuple[float, float]:
+    """Wilson's score interval: also none of five is a share between nothing and something."""
+    del statistic
+    n, share = len(known), float(known.mean())
+    z = NormalDist().inv_cdf((1 + params.confidence) / 2)
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2)
+    return min(max(middle - half, 0.0), share), max(min(middle + half, 1.0), share)
 
 
 def _means(x: Floats) -> Floats:
@@ -101,6 +134,7 @@ _STATISTICS: dict[Statistic, Callable[[Floats], Floats]] = {
     "mean": _means,
     "median": _medians,
     "sum": _sums,
+    "share": _means,
 }
 
 
@@ -167,7 +201,7 @@ def _about(
 
 def repeats(incidents: pd.DataFrame, start: pd.Timestamp, days: float) -> Floats:
     """For each incident told of from ``start`` on, 1 where one of the ``days`` before it had the
-    same first cause (workload and metric), else 0, (n,).
+    same first cause (workload and metric), else 0, (n,); NaN where no cause is known.
 
     ``incidents`` has ``detected_at, cause_workload, cause_metric`` and reaches back before
     ``start``.
@@ -175,4 +209,5 @@ def repeats(incidents: pd.DataFrame, start: pd.Timestamp, days: float) -> Floats
     rows = incidents.sort_values("detected_at", kind="stable")
     before = rows.groupby(["cause_workload", "cause_metric"], dropna=False)["detected_at"].shift()
     again = (rows["detected_at"] - before) <= pd.Timedelta(days, "D")
-    return again.to_numpy().astype(np.float64)[(rows["detected_at"] >= start).to_numpy()]
+    told = again.astype("float64").where(rows["cause_workload"] != "")
+    return told[rows["detected_at"] >= start].to_numpy().astype(np.float64)

@@ -7,6 +7,7 @@ done, 1 failed with one clear line, 2 bad usage.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import click
@@ -19,6 +20,7 @@ from pipelines.commands.notifying import NOTIFYING
 from pipelines.commands.publishing import PUBLISHING
 from pipelines.commands.steps import STEPS
 from pipelines.commands.tools import TOOLS
+from pipelines.logs import JsonLines, as_json
 
 __all__ = ["cli", "main"]
 
@@ -48,7 +50,7 @@ def _run_cli(args: list[str]) -> int:
     except Exception as error:
         if "--debug" in args:
             raise
-        click.echo(f"foretide: {_sentence(error)}", err=True)
+        _tell(_sentence(error))
         return 1
     return code if isinstance(code, int) else 0
 
@@ -66,6 +68,17 @@ def _listen() -> None:
         teller.addHandler(_Teller())
         teller.setLevel(logging.INFO)
         teller.propagate = False
+    if os.environ.get("FORETIDE_WATCH__LOG_FORMAT") == "json":
+        as_json()  # also of a configuration that cannot be read
+
+
+def _tell(sentence: str) -> None:
+    """The last word on stderr; a line of JSON where logs are that."""
+    teller = logging.getLogger("foretide")
+    if any(isinstance(handler.formatter, JsonLines) for handler in teller.handlers):
+        teller.error("%s", sentence)
+    else:
+        click.echo(f"foretide: {sentence}", err=True)
 
 
 def _sentence(error: Exception) -> str:

@@ -15,28 +15,42 @@ the configuration known.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import (
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+)
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
+import httpx
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
+from prefect.exceptions import ObjectNotFound
 from prefect.futures import as_completed as prefect_as_completed
+from prefect.states import Crashed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.utilities.callables import get_call_parameters
 
 from pipelines.batches import batched
-from pipelines.dask_clusters import check_workers, cluster_at
+from pipelines.dask_clusters import check_workers, cluster_at, is_killed
 from pipelines.spreading import Back, Baggage, Parcel, Where, run_elsewhere
 
 __all__ = ["Crew", "crew"]
 
+_log = logging.getLogger(__name__)
 _CAPS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -76,9 +90,9 @@ def crew(task: Task[Any, Any], workers: int, where: Where) -> Generator[Crew]:
             threads = stack.enter_context(_pool(ThreadPoolExecutor(workers)))
             yield Crew(partial(threads.submit, task.fn), as_completed, _as_it_is)
         elif where.backend == "processes" and not in_flow:
-            pool = stack.enter_context(_processes(workers))
+            submit = stack.enter_context(_processes(workers))
             pack = partial(Parcel.of, task, baggage=None)
-            yield Crew(lambda s: pool.submit(run_elsewhere, pack(s)), as_completed, _result)
+            yield Crew(lambda s: submit(run_elsewhere, pack(s)), as_completed, _result)
         else:
             yield _on_dask(stack, task, workers, where, in_flow=in_flow)
 
@@ -100,7 +114,7 @@ def _on_dask(
 
         runner = stack.enter_context(DaskTaskRunner(address=address))
         begin = partial(_submit, runner, _elsewhere(task))
-        return Crew(lambda s: begin(pack(s)), _prefect_finished, unpacked)
+        return Crew(lambda s: begin(pack(s)), _dask_finished, unpacked)
     from distributed import Client
     from distributed import as_completed as dask_as_completed
 
@@ -134,6 +148,25 @@ def _prefect_finished(futures: Iterable[Any]) -> Iterable[Any]:
     return prefect_as_completed(list(futures))
 
 
+def _dask_finished(futures: Iterable[Any]) -> Iterable[Any]:
+    for future in cast("Iterable[Any]", prefect_as_completed(list(futures))):
+        if is_killed(future.wrapped_future.exception()):
+            _crashed(future.task_run_id)
+        yield future
+
+
+def _crashed(task_run_id: UUID) -> None:
+    """Say so of a task run whose workers died: they were the ones to say it, so it would stay
+    Running.
+    """
+    state = Crashed(message="every worker that ran it was killed")
+    try:
+        with get_client(sync_client=True) as client:
+            client.set_task_run_state(task_run_id, state, force=True)
+    except (ObjectNotFound, httpx.HTTPError) as error:  # killed before it had said that it ran
+        _log.debug("task run %s: its state is not set: %r", task_run_id, error)
+
+
 def _as_it_is(result: Any) -> Any:
     return result
 
@@ -152,14 +185,32 @@ def _pool(pool: Executor) -> Generator[Executor]:
 
 
 @contextmanager
-def _processes(workers: int) -> Generator[Executor]:
-    """Fresh processes whose numeric libraries use one thread each: shards are the parallelism."""
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+def _processes(workers: int) -> Generator[Callable[..., Future[Any]]]:
+    """Fresh processes whose numeric libraries use one thread each: shards are the parallelism.
+
+    Gives what submits to them. A pool of which one process was killed takes no more work, and what
+    it had is lost: the next work opens a new pool.
+    """
     before = {name: os.environ.get(name) for name in _CAPS}
     os.environ.update(dict.fromkeys(_CAPS, "1"))  # read by the libraries when a child starts
     try:
-        with _pool(pool):
-            yield pool
+        with ExitStack() as stack:
+
+            def opened() -> Executor:
+                pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+                return stack.enter_context(_pool(pool))
+
+            pool = opened()
+
+            def submit(function: Callable[..., Any], argument: Any) -> Future[Any]:
+                nonlocal pool
+                try:
+                    return pool.submit(function, argument)
+                except BrokenProcessPool:
+                    pool = opened()
+                    return pool.submit(function, argument)
+
+            yield submit
     finally:
         for name, value in before.items():
             if value is None:

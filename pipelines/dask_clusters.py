@@ -132,8 +132,10 @@ def unlike_versions(client: Client) -> str:
 
 
 def is_killed(error: object) -> bool:
-    """Whether a shard's workers were killed, by it or by another shard that was with it."""
-    return type(error).__name__ == "KilledWorker"
+    """Whether a shard's workers were killed, by it or by another shard that was with it; of a pool
+    of processes one death loses the shards of all.
+    """
+    return type(error).__name__ in {"KilledWorker", "BrokenProcessPool"}
 
 
 def _versions(told: Mapping[str, Any]) -> Mapping[str, str | None]:

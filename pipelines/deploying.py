@@ -14,7 +14,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, cast
 
 import click
@@ -121,15 +121,23 @@ def _template(kind: PoolType) -> dict[str, Any]:
 
 
 def prefect_file(text: str, pool: str, config: str) -> str:
-    """The deployments' YAML for another pool and another configuration file."""
+    """The deployments' YAML for another pool and another configuration file.
+
+    Deployments and triggers of ``config/prod.yaml`` end in ``-prod``: an installation beside them
+    keeps its own.
+    """
+    stem = PurePath(config).stem
+    ending = "" if stem == PurePath(_CONFIG).stem else f"-{stem}"
     spec: dict[str, Any] = yaml.safe_load(text)
     spec.pop("definitions", None)  # anchors alone
     for deployment in spec["deployments"]:
+        deployment["name"] += ending
         deployment["work_pool"]["name"] = pool
         parameters = deployment.get("parameters") or {}
         if parameters.get("config") == _CONFIG:
             deployment["parameters"] = parameters | {"config": config}
         for trigger in deployment.get("triggers") or ():
+            trigger["name"] += ending
             match = trigger.get("match") or {}
             if match.get("foretide.config") == _CONFIG:
                 trigger["match"] = match | {"foretide.config": config}

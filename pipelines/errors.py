@@ -29,6 +29,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 __all__ = [
     "AccessDenied",
@@ -56,6 +57,9 @@ __all__ = [
 
 class ForetideError(Exception):
     """Something that the user can understand and act on; the text is one clear line."""
+
+    figures: Mapping[str, float] = MappingProxyType({})
+    """What the run that failed has counted until then, for the table of runs."""
 
 
 class ConfigError(ForetideError):

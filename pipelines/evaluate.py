@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ from pipelines.value_text import told_value, value_document, value_file
 from pipelines.verdicts import judge_issued, summary
 from pipelines.watching import watched
 
-__all__ = ["evaluate", "evaluation_file"]
+__all__ = ["evaluate", "evaluation_file", "window_scores"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def judge_window(ref: RunRef, live: bool = False) -> dict[str, Any]:
     issued = issued_forecasts(run, start, run.settings.evaluate.drift.bar_weeks)
     accuracy = _accuracy(issued)
     replays = replay_issued(run, start, open_cluster if live else no_cluster)
-    scores = _scores(run, start)
+    scores = window_scores(run, start)
     noise = _noise(run, start, scores)
     parts = {"forecast accuracy": accuracy, "replay": replays, "alert noise": noise}
     skipped = {f"{name} ({p.reason})": 1 for name, p in parts.items() if p.reason}
@@ -161,14 +162,47 @@ def _verdicts(
     return _Part(table, figures), worst
 
 
-def _scores(run: Run, start: pd.Timestamp) -> pd.DataFrame:
-    """What was scored of this time, once; runs may overlap."""
-    try:
-        scores: pd.DataFrame = run.read(SCORES, start).to_pandas()
-    except StoreError:
-        return SCORES.schema.empty_table().to_pandas()
-    scores = scores[(scores["ts"] >= start) & (scores["ts"] < run.as_of)]
-    return scores.drop_duplicates(list(SCORES.key), keep="last")
+def window_scores(run: Run, start: pd.Timestamp) -> pd.DataFrame:
+    """What was scored of this time, once: all that is over the alert line, and one row of each
+    step. Of runs that overlap the newest counts.
+
+    A part at a time: a week of 10,000 workloads is over 100 million rows.
+    """
+    kept: list[tuple[pd.Timestamp, pd.DataFrame]] = []
+    for _, parts in groupby(run.parts(SCORES, start), key=lambda p: p.split("-", 1)[0]):
+        fresh: list[pd.DataFrame] = []
+        for part in parts:
+            rows: pd.DataFrame = run.store.read(SCORES, part=part, columns=_SCORED).to_pandas()
+            rows = rows[(rows["ts"] >= start) & (rows["ts"] < run.as_of)]
+            if rows.empty:
+                continue
+            begin = rows["ts"].min()
+            kept = [(end, k if end < begin else _without(k, rows)) for end, k in kept]
+            told = rows[(rows["score"] >= 1) | ~rows["ts"].duplicated()]
+            fresh.append(told.astype(dict.fromkeys(_LABELS, "str")))
+        if fresh:
+            one = pd.concat(fresh, ignore_index=True)
+            kept.append((one["ts"].max(), one))
+    if not kept:
+        return SCORES.schema.empty_table().to_pandas()[list(_SCORED)]
+    return pd.concat([k for _, k in kept], ignore_index=True)
+
+
+_LABELS = ("workload", "metric", "detector")
+_SCORED = (*_LABELS, "ts", "score")
+
+
+def _without(kept: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Earlier rows that are not among those of a newer run."""
+    mine = kept["workload"].isin(rows["workload"].cat.categories)
+    if not mine.any():
+        return kept
+    asked = kept[mine]
+    again = rows[rows["ts"].isin(asked["ts"]) & rows["workload"].isin(asked["workload"])]
+    key = list(SCORES.key)
+    newer = again[key].astype(dict.fromkeys(_LABELS, "str")).drop_duplicates()
+    found = kept[key].merge(newer, on=key, how="left", indicator=True)["_merge"] == "both"
+    return kept[~found.to_numpy()].reset_index(drop=True)
 
 
 def _noise(run: Run, start: pd.Timestamp, scores: pd.DataFrame) -> _Part:

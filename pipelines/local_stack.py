@@ -166,6 +166,7 @@ def _environment(home: Path, ports: Mapping[str, int], tracking_uri: str) -> dic
     return kept | {
         "DO_NOT_TRACK": "1",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes that nobody here uses
         "PREFECT_HOME": str(root / "prefect"),
         "PREFECT_API_URL": f"http://{HOST}:{ports['prefect']}/api",
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",

@@ -148,7 +148,8 @@ def _room(axes: Axes, shown: Floats, *, is_from_zero: bool) -> None:
 def _dress(axes: Axes, unit: str) -> None:
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    locator = AutoDateLocator(minticks=4, maxticks=8)
+    # of fewer than ten ticks it finds none that fit a stretch just under four hours, or four days
+    locator = AutoDateLocator(minticks=4, maxticks=10)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axes.margins(x=0.01)

@@ -20,10 +20,13 @@ from pipelines.errors import StoreError
 from pipelines.plans import newest_plan
 from pipelines.run import Run
 
-__all__ = ["of_incidents", "of_plan", "standing"]
+__all__ = ["missed", "of_incidents", "of_plan", "standing"]
 
 _LEAK_ISSUES = pd.Timedelta(6, "h")
 """An older time to the limit is not told."""
+_DAY = pd.Timedelta(1, "D")
+_LOOKED_BACK = 14 * _DAY
+"""What was told of before is looked for no further back."""
 _DIGITS = re.compile(r"\d+")
 
 
@@ -47,6 +50,40 @@ def standing(run: Run, since: pd.Timestamp) -> tuple[list[Trouble], list[str]]:
         plan = None
         notes.append(f"  what the plan cannot hold is not told: {error}")
     return [*troubles, *of_plan(plan)], notes
+
+
+def missed(run: Run, opened: Mapping[str, pd.Timestamp], since: pd.Timestamp) -> list[Trouble]:
+    """Troubles that readers take for open, by the clock of which they were told, and that no run
+    since then knows: nothing told anybody while they ended.
+
+    Each is as the last run left it that knew of it; one that was open then was over with that run,
+    since later ones looked and did not find it. Where nothing was looked for since then, none.
+
+    Raises
+    ------
+    StoreError
+        A table is damaged.
+    """
+    if not opened or not run.parts(INCIDENTS, since):
+        return []
+    first = max(min(opened.values()) - _DAY, run.as_of - _LOOKED_BACK)
+    wanted, found = set(opened), list[Trouble]()
+    late = set(run.parts(INCIDENTS, since))
+    for part in reversed([p for p in run.parts(INCIDENTS, first) if p not in late]):
+        if not wanted:
+            break
+        names = run.store.read(INCIDENTS, part=part, columns=("incident_id",))["incident_id"]
+        if wanted.isdisjoint(names.to_pylist()):
+            continue
+        rows = _frame(run, INCIDENTS, [part])
+        rows = rows[rows["incident_id"].isin(wanted)]
+        wanted -= set(rows["incident_id"])
+        clock = pd.Timestamp(part.split("-", 1)[0])
+        found += of_incidents(rows.assign(ended_at=rows["ended_at"].fillna(clock)), _NO_LEAKS)
+    return found
+
+
+_NO_LEAKS: pd.DataFrame = LEAKS.schema.empty_table().to_pandas()
 
 
 def of_incidents(incidents: pd.DataFrame, leaks: pd.DataFrame) -> list[Trouble]:

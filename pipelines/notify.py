@@ -19,14 +19,15 @@ from prefect.cache_policies import NO_CACHE
 from pipelines.adapters.notify import Channel, Message
 from pipelines.adapters.notify.message import in_words
 from pipelines.artifacts import publish
-from pipelines.clock import now, present
+from pipelines.clock import present
 from pipelines.errors import ConfigError, DeliveryError, ForetideError
 from pipelines.flow_runs import as_run
 from pipelines.notices import Decision, decide
 from pipelines.notices_channels import open_channel
 from pipelines.notices_evidence import pictured
 from pipelines.notices_log import NoticeLog
-from pipelines.notices_troubles import standing
+from pipelines.notices_terms import Past
+from pipelines.notices_troubles import missed, standing
 from pipelines.outcome import Outcome
 from pipelines.parameters import Moment
 from pipelines.plain import plain
@@ -61,7 +62,8 @@ def notify(
     DeliveryError
         There was something to tell, and every channel that it was for failed.
     """
-    ref = RunRef.resolve(config, None, out, as_of, now())
+    # the present, not the time that a late run was meant for: what is newest is told
+    ref = RunRef.resolve(config, None, out, as_of, present())
     return publish(call(tell, ref, dry_run))
 
 
@@ -93,11 +95,14 @@ def tell_due(
     if why_not:
         return Outcome("notify", run.run_id, run.ref.as_of, "messages", 0, notes=(why_not,))
     troubles, notes = standing(run, run.as_of - _LOOK_BACK)
+    log = NoticeLog(run)
+    known = {t.trouble_id for t in troubles}
+    unseen = {i: at for i, at in _open(log.read()).items() if i not in known}
+    troubles += missed(run, unseen, run.as_of - _LOOK_BACK)
     due = partial(
         decide, troubles, channels=list(settings.channels), routes=settings.routes,
         params=settings.params, as_of=run.as_of, now=moment,
     )  # fmt: skip
-    log = NoticeLog(run)
     if dry_run:
         decision = due(log.read())
         return _outcome(run, decision, _Sent(), [*notes, *_shown(decision.messages)], dry_run=True)
@@ -152,6 +157,13 @@ def _why_not(run: Run, moment: pd.Timestamp) -> str:
             f"{settings.stale_h:g}"
         )
     return ""
+
+
+def _open(past: Sequence[Past]) -> dict[str, pd.Timestamp]:
+    """What some channel takes for open: id → the clock by which it was told of last."""
+    taken = sorted((p for p in past if p.status in ("sent", "intended")), key=lambda p: p.told_at)
+    last = {(p.incident_id, p.channel): p for p in taken if p.what != "shortfall"}
+    return {p.incident_id: p.as_of for p in last.values() if p.kind != "closed"}
 
 
 def _with_pictures(run: Run, messages: Sequence[Message]) -> tuple[list[Message], list[str]]:

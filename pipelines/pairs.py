@@ -88,11 +88,11 @@ def crown(tracking: Tracking, pair: Pair) -> None:
             "go with it; choose another version, or run `foretide train`"
         )
     first = pair[0]
-    live = tracking.champion(first.family)
-    was = () if live is None else (*_until(tracking.history(first.family), live), live.version)
-    if live is None or live.version != first.version:
-        tracking.write_history(first.family, (*was, first.version))
+    _remember(tracking, first)
     _point(tracking, pair, CHAMPION)
+    told = tracking.history(first.family)
+    if told and first.version not in told:  # another one wrote between our reading and our writing
+        tracking.write_history(first.family, (*told[:-1], first.version, told[-1]))
     for version in pair:
         tracking.drop(version, CHALLENGER)
 
@@ -118,6 +118,21 @@ def step_back(tracking: Tracking, pair: Pair) -> None:
     told = () if live is None else _until(tracking.history(first.family), live)
     _point(tracking, pair, CHAMPION)
     tracking.write_history(first.family, (*_until(told, first), first.version))
+
+
+def _remember(tracking: Tracking, first: ModelVersion) -> None:
+    """Write that a version goes live after the live one; again if another went live meanwhile."""
+    for _ in range(_PATIENCE):
+        live = tracking.champion(first.family)
+        if live is not None and live.version == first.version:
+            return
+        told = tracking.history(first.family)
+        told = told[:-1] if told[-1:] == (first.version,) else told  # ours, of the try before
+        was = () if live is None else (*_until(told, live), live.version)
+        tracking.write_history(first.family, (*was, first.version))
+        held = tracking.champion(first.family)
+        if (held and held.version) == (live and live.version):
+            return
 
 
 def _until(history: tuple[str, ...], version: ModelVersion) -> tuple[str, ...]:

@@ -14,10 +14,11 @@ import pandas as pd
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from pipelines.clock import now, present
+from pipelines.clock import present
 from pipelines.errors import ForetideError
 from pipelines.flow_runs import as_run
 from pipelines.outcome import Outcome
+from pipelines.parameters import Moment
 from pipelines.publish_files import publish_files
 from pipelines.publish_guard import Chosen, chosen, counts, refuse_too_many, too_many
 from pipelines.publish_targets import (
@@ -50,7 +51,7 @@ _NOWHERE = (
 def publish(
     config: str | None = None,
     out: str | None = None,
-    as_of: str | None = None,
+    as_of: Moment | None = None,
     dry_run: bool = False,
     back_filled: bool = False,
 ) -> dict[str, Any]:
@@ -66,8 +67,10 @@ def publish(
     ForetideError
         A larger share than ``shards.max_failed_share`` was not taken.
     """
-    ref = RunRef.resolve(config, None, out, as_of, now())
-    return shown(call(send, ref, present().isoformat(), dry_run, back_filled))
+    # the present, not the time that a late run was meant for: what is newest is sent
+    moment = present()
+    ref = RunRef.resolve(config, None, out, as_of, moment)
+    return shown(call(send, ref, moment.isoformat(), dry_run, back_filled))
 
 
 @task(cache_policy=NO_CACHE)
@@ -115,14 +118,16 @@ def _sent(run: Run, found: Gathered, picked: Chosen, delivered: Sequence[Deliver
     places, rows = publish_files(run, wanted.parquet) if wanted.parquet else ({}, {})
     errors = tuple(e for d in delivered for e in d.errors)
     asked, taken = sum(d.asked for d in delivered), sum(d.taken for d in delivered)
+    figures = {name: value for d in delivered for name, value in d.figures.items()}
     if errors and any(
         d.asked - d.taken > run.settings.shards.max_failed_share * d.asked for d in delivered
     ):
-        raise ForetideError(f"publish: {taken} of {asked} series were taken: {'; '.join(errors)}")
+        error = ForetideError(f"publish: {taken} of {asked} series were taken: {'; '.join(errors)}")
+        error.figures = figures  # a red run is the one of which the refused are asked for
+        raise error
     skipped = _left_out(found, picked)
     if asked > taken:
         skipped["not taken by the server"] = asked - taken
-    figures = {name: value for d in delivered for name, value in d.figures.items()}
     files = [f"  {table}: {n} rows" if n else f"  {table}: nothing valid, the file stays"
              for table, n in rows.items()]  # fmt: skip
     notes = (*found.notes, *(line for d in delivered for line in d.notes), *files)

@@ -90,7 +90,12 @@ def cloudwatch_tables(
 ) -> dict[str, pd.DataFrame]:
     """Name → one row a metric that CloudWatch would have."""
     wanted = [g for g in gauges if any(fnmatchcase(g.name, n) for n in target.names)]
-    tables = {g.name: summed_up(g, target.dimensions, NAMES[g.name].total) for g in wanted}
+    tables = {
+        g.name: summed_up(
+            g, dict.fromkeys((*target.dimensions, *NAMES[g.name].apart)), NAMES[g.name].total
+        )
+        for g in wanted
+    }
     return {name: rows for name, rows in tables.items() if len(rows)}
 
 

@@ -25,7 +25,9 @@ from models.bundle_index import (
     BundleIndex,
     read_index,
     verify_bundle,
+    verify_index,
     verify_manifest,
+    verify_workloads,
 )
 from models.champion import Champions
 from pipelines.adapters.tracking import ModelVersion, Tracking, score_example
@@ -119,9 +121,9 @@ def index_of(tracking: Tracking, version: ModelVersion) -> BundleIndex | None:
     if not sha256:
         return None
     root = f"{_DATA}/{version.family}"
-    for file in (WORKLOADS, INDEX):
-        index = tracking.part(version, f"{root}/{file}", lambda _: None)
-    try:
+    try:  # what does not fit is not kept: it would be found again at every load
+        index = tracking.part(version, f"{root}/{INDEX}", partial(verify_index, sha256=sha256))
+        tracking.part(version, f"{root}/{WORKLOADS}", partial(verify_workloads, index=index))
         return _read_index(index.parent, sha256)
     except (ValueError, OSError) as error:
         raise ModelError(

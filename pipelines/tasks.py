@@ -18,7 +18,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from pipelines.artifacts import progress, publish
-from pipelines.batches import cut, outcomes_of
+from pipelines.batches import Batch, Outcomes, cut, outcomes_of
 from pipelines.crews import Crew, crew
 from pipelines.dask_clusters import is_killed
 from pipelines.errors import ForetideError
@@ -117,7 +117,22 @@ def _outcomes(those: Crew, shards: Mapping[int, Any]) -> Iterator[tuple[int, Any
         else:
             yield number, outcome
     for number in sorted(killed):
-        yield from _round(those, {number: shards[number]})
+        part = shards[number]
+        if isinstance(part, Batch):
+            yield number, Outcomes(tuple(_alone(those, part)))
+        else:
+            yield from _round(those, {number: part})
+
+
+def _alone(those: Crew, batch: Batch) -> Iterator[Any]:
+    """The outcome of each shard of a batch, until too many have failed."""
+    failed = 0
+    for shard in batch.shards:
+        for _, outcome in _round(those, {0: shard}):
+            yield outcome
+            failed += isinstance(outcome, BaseException)
+        if failed > batch.failures:
+            return
 
 
 def _round(those: Crew, shards: Mapping[int, Any]) -> Iterator[tuple[int, Any]]:

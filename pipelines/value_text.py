@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,14 +11,16 @@ import numpy as np
 import pandas as pd
 
 from models.value import ValueParams
+from pipelines.plain import plain
 from pipelines.run import Run
+from pipelines.value import ALL
 
 __all__ = ["told_value", "value_document", "value_file"]
 
 
 def told_value(table: pd.DataFrame) -> tuple[str, ...]:
     """The lines that an evaluation prints: what is known of what matters most."""
-    known = {str(row["name"]): row for row in _rows(table) if np.isfinite(row["value"])}
+    known = {str(row["name"]): row for row in _rows(table, ALL) if np.isfinite(row["value"])}
     return tuple(
         f"  {words}: {_shown(row['value'], row['unit'])}{_span(row)}"
         for name, words in _TOLD.items()
@@ -28,18 +32,44 @@ def value_document(table: pd.DataFrame, params: ValueParams) -> str:
     """The report as Markdown: every figure, its interval, or why it is not known."""
     first = table.iloc[0]
     head = (
-        f"# Value of the week to {first['evaluated_at']:%Y-%m-%d %H:%M} UTC\n\n"
-        f"From {first['started_at']:%Y-%m-%d %H:%M} on. Intervals: {params.confidence:.0%}, "
-        "bootstrapped over the incidents, days, series or workloads of this week. Pre-scaling is "
-        "replayed beside the HPA alone on what was measured; floors that were only shown count as "
-        "if they had stood.\n\n| what | figure | interval | |\n|---|---|---|---|\n"
+        f"# Value of the {_length(first)} to {first['evaluated_at']:%Y-%m-%d %H:%M} UTC\n\n"
+        f"From {first['started_at']:%Y-%m-%d %H:%M} on. Intervals: {params.confidence:.0%}, over "
+        "the incidents, days, series or workloads of this time; of fewer than "
+        f"{params.least_units} there is none. An incident begins where Foretide's own scores say "
+        "that it did. Pre-scaling is replayed beside the HPA alone on what was measured; floors "
+        "that were only shown count as if they had stood.\n\n"
+        "| what | figure | interval | |\n|---|---|---|---|\n"
     )
     lines = [
         f"| {_WORDS[row['name']]} | {_shown(row['value'], row['unit'])} "
         f"| {_span(row).strip(' ()')} | {row['reason']} |"
-        for row in _rows(table)
+        for row in _rows(table, ALL)
     ]
-    return head + "\n".join(lines) + "\n"
+    return head + "\n".join(lines) + "\n" + _by_cluster(table)
+
+
+def _by_cluster(table: pd.DataFrame) -> str:
+    """What matters most, of each of several clusters; all else is in the table of figures."""
+    scopes = [s for s in table["scope"].astype("str").unique() if s != ALL]
+    if not scopes:
+        return ""
+    lines = [f"\n## By cluster\n\n| cluster | {' | '.join(_TOLD.values())} |"]
+    lines.append("|---" * (1 + len(_TOLD)) + "|")
+    for scope in scopes:
+        known = {str(row["name"]): row for row in _rows(table, scope)}
+        cells = (f"{_shown(r['value'], r['unit'])}{_span(r)}" for r in map(known.get, _TOLD) if r)
+        lines.append(f"| {_safe(scope)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _safe(name: str) -> str:
+    """A cluster's name as it is, and never as markup."""
+    return re.sub(r"([\\`*_{}\[\]()#+!|~])", r"\\\1", html.escape(plain(name)))
+
+
+def _length(row: pd.Series) -> str:
+    days = (row["evaluated_at"] - row["started_at"]) / pd.Timedelta(1, "D")
+    return "week" if days == 7 else f"{days:g} days"
 
 
 def value_file(run: Run) -> str:
@@ -47,14 +77,17 @@ def value_file(run: Run) -> str:
     return f"evaluation/{run.part}-value.md"
 
 
-def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(k): v for k, v in row.items()} for row in table.to_dict("records")]
+def _rows(table: pd.DataFrame, scope: str) -> list[dict[str, Any]]:
+    mine = table[table["scope"] == scope]
+    return [{str(k): v for k, v in row.items()} for row in mine.to_dict("records")]
 
 
 def _shown(value: float, unit: str) -> str:
     if not np.isfinite(value):
         return "–"
-    return f"{value:.1%}" if unit == "share" else f"{value:,.1f} {unit}"
+    if unit == "share":
+        return f"{value:.1%}"
+    return f"{value:,.0f} {unit}" if unit == "incidents" else f"{value:,.1f} {unit}"
 
 
 def _span(row: Mapping[str, Any]) -> str:
@@ -67,9 +100,12 @@ def _span(row: Mapping[str, Any]) -> str:
 _WORDS = {
     "incidents": "incidents told of",
     "detect_minutes": "from an incident's beginning until it was told of, median",
-    "static_detect_minutes": "the same by static thresholds, where they found it, median",
+    "detect_minutes_mean": "the same, mean",
+    "static_detect_minutes": "until static thresholds told of it, where they did, median",
+    "static_detect_minutes_mean": "the same, mean",
     "sooner_minutes": "sooner than static thresholds, where both found it, median",
-    "static_missed_share": "incidents that static thresholds missed",
+    "sooner_minutes_mean": "the same, mean",
+    "static_missed_share": "of Foretide's incidents, missed by static thresholds",
     "incidents_per_day": "incidents",
     "alerts_per_day": "stretches over the alert line, before grouping",
     "static_alerts_per_day": "alerts of static thresholds",

@@ -153,7 +153,7 @@ def _ended(began: _Began, result: Any, trace: RunTrace) -> None:
     figures: Mapping[str, float] = told.get("figures") or {}
     lists = {
         "reasons": [{"reason": _one_line(r), "count": int(n)} for r, n in common],
-        "figures": [{"name": n, "value": float(v)} for n, v in figures.items()],
+        "figures": _named(figures),
     }
     try:
         run = began.ref(told.get("as_of")).open()
@@ -172,7 +172,8 @@ def _broke(began: _Began, error: BaseException, trace: RunTrace) -> None:
     try:
         run = began.ref(None).open()
         if "://" in run.ref.out or Path(run.ref.out).is_dir():
-            lists = {"reasons": [], "figures": []}
+            counted: Mapping[str, float] = getattr(error, "figures", {})
+            lists = {"reasons": [], "figures": _named(counted)}
             record(run, _row(began, run, counts | lists | {"error": text}))
     except Exception as other:  # noqa: BLE001 - what is raised is why the run failed
         # where the configuration or the store itself is what is wrong, the run says so
@@ -190,6 +191,10 @@ def _row(began: _Began, run: Run, more: Mapping[str, Any]) -> dict[str, Any]:
         "ended_at": began.at + took,
         **more,
     }
+
+
+def _named(figures: Mapping[str, float]) -> list[dict[str, Any]]:
+    return [{"name": n, "value": float(v)} for n, v in figures.items()]
 
 
 def _one_line(error: BaseException | str) -> str:

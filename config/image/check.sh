@@ -2,7 +2,7 @@
 # What the image must be able to do, as its user, with nothing writable but /tmp: run in it by
 # `make image-test`, or on a built one:
 #
-#   docker run --rm --read-only --tmpfs /tmp --entrypoint sh IMAGE -s < config/image/check.sh
+#   docker run --rm --interactive --read-only --tmpfs /tmp --entrypoint sh IMAGE -s < config/image/check.sh
 set -eu
 test "$(id -u)" != 0
 if touch /foretide/written /opt/foretide/written 2>/dev/null; then echo "the root can be written" >&2; exit 1; fi

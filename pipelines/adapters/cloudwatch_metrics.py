@@ -10,7 +10,7 @@ request, values finite and within ±2^360, dimension values ASCII of at most 1,0
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -65,7 +65,7 @@ class Put:
     errors: tuple[str, ...] = ()
 
 
-def summed_up(family: Family, dimensions: Sequence[str], total: Total) -> pd.DataFrame:
+def summed_up(family: Family, dimensions: Iterable[str], total: Total) -> pd.DataFrame:
     """One row a combination of the wanted labels that the family has, and ``value``.
 
     What CloudWatch would refuse, not finite or too large, is left out before.

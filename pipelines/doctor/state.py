@@ -27,9 +27,9 @@ _MODELS_LATE = pd.Timedelta(days=14)
 def check_store(store: Store) -> Check:
     """Whether the tables can be listed and written; nothing is made."""
     try:
-        store.parts(SCORES)
         if store.root.startswith("s3://"):
-            return _bucket(store.root)
+            return _bucket(store)
+        store.parts(SCORES)
     except StoreError as error:
         return Check("store", "fail", str(error), "correct store.path or its permissions")
     path = Path(store.root).absolute()
@@ -43,8 +43,12 @@ def check_store(store: Store) -> Check:
     return Check("store", "ok", f"{path} is writable{made}")
 
 
-def _bucket(root: str) -> Check:
-    if probe_write(open_objects(root)):
+def _bucket(store: Store) -> Check:
+    root = store.root
+    objects = open_objects(root)
+    objects.list(f"{SCORES.name}/")  # first: who may not list is refused what is not there, too
+    store.parts(SCORES)
+    if probe_write(objects):
         return Check("store", "ok", f"{root} can be listed and written")
     return Check(
         "store",

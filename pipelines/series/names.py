@@ -38,7 +38,17 @@ class Name:
     total: Total = "max"
     fewer: tuple[str, ...] = ()
 
+    @property
+    def apart(self) -> tuple[str, ...]:
+        """Labels over which one number would mean nothing: cores and bytes have no sum, and a
+        figure of all clusters is not one of its own parts."""
+        if self.labels == _VALUE:
+            return _VALUE
+        never = _APART if self.total == "sum" else _APART - {"metric"}
+        return tuple(label for label in self.labels if label in never)
 
+
+_APART = frozenset({"metric", "quantile", "horizon", "unit", "state"})
 _METRICS = "publish.metrics"
 _HORIZONS = "publish.forecast_horizons"
 _QUANTILES = "publish.quantiles"

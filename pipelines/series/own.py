@@ -77,7 +77,7 @@ def run_gauges(runs: pd.DataFrame) -> list[Gauge]:
         _by("run_failed", failed),
         _units(success),
         *_skipped(success),
-        *_figures(success),
+        *_figures(success, last),
         *_applied(runs, success),
     ]
 
@@ -105,8 +105,8 @@ def _skipped(success: Mapping[str, Row]) -> list[Gauge]:
     return [_gauge("run_skipped", ("flow", "reason"), rows)] if rows else []
 
 
-def _figures(success: Mapping[str, Row]) -> list[Gauge]:
-    """What flows count themselves."""
+def _figures(success: Mapping[str, Row], last: Mapping[str, Row]) -> list[Gauge]:
+    """What flows count themselves; a publish of which series are refused has failed, and counts."""
     wanted = (
         ("ingest", "usd", "ingest_cost_usd"),
         ("ingest", "samples", "ingest_samples"),
@@ -115,7 +115,11 @@ def _figures(success: Mapping[str, Row]) -> list[Gauge]:
         ("publish", "series_published", "series_published"),
         ("publish", "series_refused", "series_refused"),
     )
-    found = [(name, _figure(success.get(flow), key)) for flow, key, name in wanted]
+    counted = {
+        **success,
+        **{f: r for f, r in last.items() if f == "publish" and _list(r["figures"])},
+    }
+    found = [(name, _figure(counted.get(flow), key)) for flow, key, name in wanted]
     return [_gauge(name, (), [(value,)]) for name, value in found if value is not None]
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +80,8 @@ def address(cluster: LocalCluster) -> str:
 def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with samples and a migrated, empty MLflow database, and what threads make of it."""
     folder = tmp_path_factory.mktemp("ground")
-    spec = ClusterSpec(n_workloads=6, weeks=3, step_s=3600)
+    start = datetime(2026, 5, 11, tzinfo=UTC)
+    spec = ClusterSpec(n_workloads=4, weeks=2, step_s=3600, start=start)
     write(simulate(spec).samples, folder / "samples.parquet")
     config = configured(folder, backend="threads")
     ingest.fn(config=str(config), out=str(folder / "empty"), as_of=END)
@@ -237,11 +240,10 @@ def test_nobody_at_the_address_is_one_clear_error() -> None:
         )
 
 
-def test_a_shard_that_kills_its_workers_fails_alone(address: str) -> None:
-    begun = time.monotonic()
-    there = Where("dask", address)
+@pytest.mark.parametrize("backend", ["processes", "dask"])
+def test_a_shard_that_kills_its_workers_fails_alone(backend: str, address: str) -> None:
+    there = Where("dask", address) if backend == "dask" else Where("processes")
     done = run_shards(deadly, [1, 2, 13, 3, 4], workers=2, max_failed_share=0.2, where=there)
     assert done.results == (2, 4, 6, 8)
     assert len(done.failed) == 1
-    assert "KilledWorker" in done.failed[0]
-    assert time.monotonic() - begun < BOUND_S
+    assert re.match("KilledWorker|BrokenProcessPool", done.failed[0])

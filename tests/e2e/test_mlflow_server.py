@@ -184,6 +184,23 @@ def test_a_file_that_was_exchanged_in_the_bucket_is_refused(
     assert load_live(world.run, [CHECKOUT], detectors=True).shards
 
 
+@pytest.mark.parametrize("name", ["index.json", "workloads.parquet"])
+def test_an_index_that_was_exchanged_is_refused_and_not_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    version = world.run.tracking().champion("forecaster")
+    assert version is not None
+    client, bucket = world.server.s3.client(), world.server.s3.bucket
+    kept = world.server.s3.contents("models/")
+    (key,) = (k for k in kept if version.run_id in k and k.endswith(f"/{name}"))
+    client.put_object(Bucket=bucket, Key=f"models/{key}", Body=b"{}")
+    with pytest.raises(ModelError, match=rf"{version.label}: .*{name} is not the one"):
+        load_live(world.run, [CHECKOUT], detectors=False)
+    client.put_object(Bucket=bucket, Key=f"models/{key}", Body=kept[key])
+    assert load_live(world.run, [CHECKOUT], detectors=False).shards
+
+
 def test_the_database_alone_serves_with_files_straight_in_the_bucket(
     world: World, tmp_path: Path
 ) -> None:

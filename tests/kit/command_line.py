@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import prefect.main  # noqa: F401 - its log handler keeps the stderr of its first import: no test's
 import pytest
 import yaml
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 import pandas as pd
 from prefect import task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.runtime import task_run
 
 from features.frames import SKIPS
 from pipelines.errors import HistoryError
@@ -32,6 +38,20 @@ def double(x: int) -> int:
 def deadly(x: int) -> int:
     if x == 13:
         os.kill(os.getpid(), signal.SIGKILL)
+    return 2 * x
+
+
+@task(cache_policy=NO_CACHE)
+def deadly_once_seen(x: int) -> int:
+    """As ``deadly``, in a flow run, as soon as its server knows that it runs."""
+    if x == 13:
+        until = time.monotonic() + 60
+        with get_client(sync_client=True) as client:
+            while time.monotonic() < until:
+                with suppress(ObjectNotFound):
+                    if client.read_task_run(UUID(str(task_run.id))).state_name == "Running":
+                        os.kill(os.getpid(), signal.SIGKILL)
+                time.sleep(0.1)
     return 2 * x
 
 

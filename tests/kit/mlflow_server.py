@@ -90,6 +90,7 @@ def mlflow_server(folder: Path) -> Iterator[MlflowServer]:
                    str(port), "--workers", "1", "--backend-store-uri", database,
                    "--artifacts-destination", s3.root("models"), "--serve-artifacts"]  # fmt: skip
         environment = os.environ | s3.environment | {"MLFLOW_S3_ENDPOINT_URL": s3.url}
+        environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"  # as config/deploy/servers
         with (folder / "mlflow.log").open("wb") as log:
             process = subprocess.Popen(
                 command, stdout=log, stderr=log, env=environment, cwd=folder, start_new_session=True
@@ -100,7 +101,7 @@ def mlflow_server(folder: Path) -> Iterator[MlflowServer]:
         finally:
             os.killpg(process.pid, signal.SIGTERM)
             try:
-                process.wait(5)
+                process.wait(2)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()

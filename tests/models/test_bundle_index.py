@@ -11,7 +11,13 @@ import pytest
 
 from models.base import Baselines
 from models.bundle import load, save
-from models.bundle_index import read_index, verify_bundle, write_index
+from models.bundle_index import (
+    read_index,
+    verify_bundle,
+    verify_index,
+    verify_workloads,
+    write_index,
+)
 
 
 def keys(names: list[str]) -> pd.DataFrame:
@@ -49,6 +55,21 @@ def test_another_index_than_the_registered_one_is_refused(root: Path):
     file.write_text(file.read_text() + " ")
     with pytest.raises(ValueError, match="not the one that was registered"):
         read_index(root, sha256)
+
+
+def test_what_is_fetched_is_held_against_what_was_registered(root: Path):
+    """Before it is kept: what was cut off on its way would be found again at every load."""
+    sha256, index, workloads = write_index(root), root / "index.json", root / "workloads.parquet"
+    verify_index(index, sha256)
+    verify_workloads(workloads, index)
+    workloads.write_bytes(workloads.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"workloads\.parquet is not the one"):
+        verify_workloads(workloads, index)
+    index.write_text("[]")
+    with pytest.raises(ValueError, match=r"index\.json is not the one"):
+        verify_index(index, sha256)
+    with pytest.raises(ValueError, match=r"index\.json is damaged"):
+        verify_workloads(workloads, index)
 
 
 def test_another_list_of_workloads_is_refused(root: Path):

@@ -14,7 +14,7 @@ from models.value import ValueParams, detections, estimate, repeats, unmatched
 
 T0 = pd.Timestamp("2026-06-01T00:00Z")
 MIN = pd.Timedelta(1, "min")
-finite = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=60)
+finite = st.lists(st.floats(-1e6, 1e6), min_size=5, max_size=60)
 
 
 @given(units=finite, statistic=st.sampled_from(["mean", "sum"]))
@@ -45,6 +45,18 @@ def test_nothing_and_one_are_said_to_be_so():
     one = estimate(np.array([3.0, np.nan]), "sum", ValueParams(), what="series")
     assert (one.value, one.reason) == (3.0, "one series: no interval")
     assert np.isnan(one.lower)
+
+
+def test_few_units_have_no_interval_and_missing_ones_are_said():
+    few = estimate(np.array([1.0, 2, 3, np.nan]), "sum", ValueParams(), others="no price")
+    assert (few.value, few.reason) == (6, "of 3 of 4: no price; 3 are too few for an interval")
+    assert np.isnan(few.upper)
+
+
+def test_a_share_that_was_never_seen_is_not_known_to_be_nothing():
+    none = estimate(np.zeros(5), "share", ValueParams())
+    assert (none.value, none.lower) == (0, 0)
+    assert none.upper == pytest.approx(0.351, abs=1e-3)  # z² / (n + z²), z = 1.645
 
 
 def incidents(*rows):
@@ -95,6 +107,8 @@ def test_a_repeat_is_the_same_first_cause_soon_after():
         }
     )
     assert repeats(rows, T0, 7).tolist() == [1, 0, 0, 0]
+    unknown = repeats(rows.assign(cause_workload="", cause_metric=""), T0, 7)
+    assert np.isnan(unknown).all()  # two of which nobody knows the cause are not alike
 
 
 def test_a_rule_fires_once_it_held_and_resolves_without_samples():
@@ -110,9 +124,14 @@ def test_a_rule_fires_once_it_held_and_resolves_without_samples():
     assert ((told["start"] - T0) / MIN).tolist() == [30, 70, 90]
     assert ((told["detected_at"] - T0) / MIN).tolist() == [40, 80, 100]  # not the single step at 15
     assert ((told["end"] - T0) / MIN).tolist() == [60, 85, 120]
+    # what fired before is no new alert
+    later = firings(panel, T0 + 45 * MIN, StaticRule("error_ratio", None, 0.8), for_min=5)
+    assert ((later["detected_at"] - T0) / MIN).tolist() == [80, 100]
 
 
-@pytest.mark.parametrize("wrong", [{"confidence": 1.0}, {"resamples": 10}, {"match_h": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"confidence": 1.0}, {"resamples": 10}, {"least_units": 1}, {"match_h": -1}]
+)
 def test_knobs_that_cannot_be_are_refused(wrong):
     with pytest.raises(ValueError, match=f"value: {next(iter(wrong))}"):
         ValueParams(**wrong)

@@ -473,8 +473,25 @@ def test_the_installed_configuration_is_one_and_names_the_servers(
     }
 
 
+def test_the_mlflow_server_begins_no_processes_that_its_memory_cannot_hold() -> None:
+    """Its job runner's would take 1.9 GiB of the 2 that the pod may have."""
+    (server,) = (d for d in documents("servers/mlflow.yaml") if d["kind"] == "Deployment")
+    (pod,) = pods(server)
+    (container,) = pod["containers"]
+    env = {e["name"]: e["value"] for e in container["env"]}
+    assert env["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+
+
 def test_only_the_kubernetes_pools_worker_may_create_and_only_at_home() -> None:
     (role,) = (d for d in documents("components/kubernetes-pool/rbac.yaml") if d["kind"] == "Role")
     creating = [r for r in role["rules"] if {"create", "delete"} & set(r["verbs"])]
     assert [r["resources"] for r in creating] == [["jobs"]]
     assert all("secrets" not in r["resources"] for r in role["rules"])
+    # Prefect's watch of jobs that crash is of the whole cluster where it is not told otherwise
+    (component,) = documents("components/kubernetes-pool/kustomization.yaml")
+    steps = yaml.safe_load(component["patches"][0]["patch"])
+    (told,) = (s["value"] for s in steps if s["path"].endswith("/env/-"))
+    assert told == {
+        "name": "PREFECT_INTEGRATIONS_KUBERNETES_OBSERVER_NAMESPACES",
+        "value": role["metadata"]["namespace"],
+    }

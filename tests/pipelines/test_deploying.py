@@ -55,7 +55,7 @@ def started_by(verb: str, at: str = "2026-06-01T09:15+00:00", config: str = "") 
         ("ingest", "2026-06-01T09:15+00:00", {"score", "forecast-next"}),
         ("score", "2026-06-01T09:15+00:00", {"notify", "publish"}),
         ("forecast", "2026-06-01T09:15+00:00", {"prescale", "publish"}),
-        ("prescale", "2026-06-01T09:15+00:00", {"apply", "publish"}),
+        ("prescale", "2026-06-01T09:15+00:00", {"apply", "notify", "publish"}),
         ("evaluate", "2026-06-01T09:15+00:00", {"retrain"}),
         ("apply", "2026-06-01T09:15+00:00", set[str]()),
         ("publish", "2026-06-01T09:15+00:00", set[str]()),
@@ -89,6 +89,25 @@ def test_every_deployment_runs_with_its_parameters_a_timeout_and_a_limit(name: s
     assert 0 < flow.timeout_seconds < deadline_s
 
 
+def test_published_series_never_end_between_two_runs() -> None:
+    """A Prometheus forgets a series five minutes after its newest sample; one is for starting."""
+    (pace,) = DEPLOYMENTS["publish"]["schedules"]
+    manifest = yaml.safe_load_all((CONFIG_DIR / "deploy/cronjobs/cronjobs.yaml").read_text())
+    (job,) = [m for m in manifest if m["metadata"]["name"] == "foretide-publish"]
+    for cron in (pace["cron"], job["spec"]["schedule"]):
+        every = re.fullmatch(r"\*/(\d+) \* \* \* \*", cron)
+        assert every is not None
+        assert int(every[1]) in (1, 2, 3, 4)  # each divides the hour
+
+
+def test_apply_alone_runs_with_the_account_that_may_act() -> None:
+    accounts = {n: d["work_pool"]["job_variables"].get("service_account_name")
+                for n, d in DEPLOYMENTS.items()}  # fmt: skip
+    rights = yaml.safe_load_all((CONFIG_DIR / "deploy/rbac-apply.yaml").read_text())
+    (acting,) = [r["metadata"]["name"] for r in rights if r["kind"] == "ServiceAccount"]
+    assert {n: a for n, a in accounts.items() if a} == {"apply": acting}
+
+
 def test_the_limits_that_runs_take_are_the_ones_that_are_created() -> None:
     (step,) = SPEC["build"]
     limits = step["pipelines.deploying.create_limits"]["limits"]
@@ -100,11 +119,17 @@ def test_a_limit_of_nothing_is_refused() -> None:
         create_limits({"foretide-source": 0})
 
 
+def names_of(spec: dict[str, Any]) -> set[str]:
+    triggers = [t["name"] for d in spec["deployments"] for t in d.get("triggers", ())]
+    return {d["name"] for d in spec["deployments"]} | set(triggers)
+
+
 def test_another_pool_and_configuration_reach_every_deployment_and_trigger() -> None:
     made = yaml.safe_load(prefect_file(TEXT, POOLS["kubernetes"], "config/b.yaml"))
     assert {d["work_pool"]["name"] for d in made["deployments"]} == {"foretide-kubernetes"}
     assert {d["parameters"]["config"] for d in made["deployments"]} == {"config/b.yaml"}
     assert "config/foretide.yaml" not in yaml.safe_dump(made)
+    assert names_of(made) == {f"{name}-b" for name in names_of(SPEC)}  # those stay beside these
     same = yaml.safe_load(prefect_file(TEXT, POOLS["process"], "config/foretide.yaml"))
     assert same["deployments"] == SPEC["deployments"]
 

@@ -6,17 +6,21 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import dask
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from dask_tasks import deadly_once_seen
 from dask_tasks import double as double_anywhere
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.flow_engine import run_flow
+from prefect.runtime import flow_run
 from prefect.states import Scheduled
 from prefect.testing.utilities import prefect_test_harness
 
@@ -215,6 +219,23 @@ def test_a_verb_does_the_same_in_a_run_and_as_a_plain_call(tmp_path: Path) -> No
     tables = [Store(tmp_path / out).read_samples() for out in ("watched", "plain")]
     assert tables[0].equals(tables[1])
     assert len(tables[0]) == len(samples)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of Dask, whose worker is killed
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_task_run_whose_worker_was_killed_does_not_stay_running() -> None:
+    @flow(name="killing")
+    def killing() -> str:
+        there = Where("processes")
+        done = run_shards(deadly_once_seen, [13], workers=1, max_failed_share=1.0, where=there)
+        assert "KilledWorker" in done.failed[0]
+        return str(flow_run.id)
+
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        of_it = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(killing())]))
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(flow_run_filter=of_it)
+    assert [r.state_name for r in runs] == ["Crashed"] * 2  # with others, and alone
 
 
 @pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType:UserWarning")  # mlflow

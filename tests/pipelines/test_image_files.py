@@ -45,6 +45,8 @@ def test_the_last_stage_is_small_and_runs_as_nobody() -> None:
     assert instructions("ENTRYPOINT") == ['["foretide"]']
     assert instructions("HEALTHCHECK")
     assert "org.opencontainers.image.title" in last
+    # check.sh refuses an image with pip, and python:3.11-slim has one
+    assert re.search(r"^RUN .*rm -rf /usr/local/bin/pip\*", last.replace("\\\n", " "), re.MULTILINE)
 
 
 def test_runs_write_nowhere_but_below_tmp() -> None:
@@ -81,6 +83,14 @@ def test_a_script_parses_and_names_no_registry(name: str) -> None:
     subprocess.run(["sh", "-n", str(file)], check=True)
     assert "://" not in file.read_text()
     assert "://" not in DOCKERFILE
+
+
+def test_check_is_piped_into_a_container_that_reads_it() -> None:
+    """Without --interactive docker gives sh nothing to do, and that succeeds."""
+    for file in ("config/image/check.sh", "docs/install-eks.md"):
+        runs = [x for x in (ROOT / file).read_text().splitlines() if "docker run" in x]
+        assert runs
+        assert all("--interactive" in line and "check.sh" in line for line in runs)
 
 
 def test_each_pod_begins_with_a_copy_of_the_kernels(tmp_path: Path) -> None:

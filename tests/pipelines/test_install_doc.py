@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "install-eks.md").read_text()
 _AWS_GLOBAL = {"region", "query", "output"}
 _AWS_OWN = {  # commands of the aws tool itself, which are no operation of an API
-    ("eks", "update-kubeconfig"): {"name"},
+    ("eks", "update-kubeconfig"): {"name", "alias"},
     ("ecr", "get-login-password"): set[str](),
     ("s3", "cp"): set[str](),
 }
@@ -150,6 +150,13 @@ def test_there_are_as_many_commands_as_there_seem() -> None:
         "in-worker",
         "envsubst",
     }
+
+
+def test_a_context_that_is_named_is_one_that_was_made() -> None:
+    """update-kubeconfig calls a context by the cluster's ARN where it is not told otherwise."""
+    contexts = set(re.findall(r"--context (\S+)", TEXT))
+    assert contexts
+    assert contexts <= set(re.findall(r"--alias (\S+)", TEXT.split("## 7")[1]))
 
 
 def test_every_policy_document_that_is_put_was_made_before() -> None:

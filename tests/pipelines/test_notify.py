@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from pipelines.doctor.notify import check_channels
 from pipelines.errors import ConfigError, DeliveryError
 from pipelines.notices import decide
 from pipelines.notices_log import NoticeLog
+from pipelines.notices_picture import Against, draw
 from pipelines.notices_terms import Past
 from pipelines.notices_troubles import of_incidents, of_plan
 from pipelines.notify import notify, tell_due
@@ -145,6 +147,32 @@ def pixels(png: bytes) -> np.ndarray:
     raw = np.frombuffer(zlib.decompress(data), np.uint8).reshape(height, 1 + 4 * width)
     assert raw[:, 0].max() <= 4
     return raw
+
+
+@pytest.mark.parametrize("was_seen_to_end", [True, False])
+def test_what_ended_while_nothing_ran_is_closed_when_it_runs_again(
+    tmp_path: Path, was_seen_to_end: bool
+) -> None:
+    """``notify`` was away for two days, or ``score`` was as well."""
+    ops = Memory()
+    both = {"ops": ops, "shop": Memory()}
+    put(opened(tmp_path), incident())
+    tell_due(opened(tmp_path), NOW, channels=both)
+    if was_seen_to_end:
+        at = NOW + 120 * MIN
+        put(opened(tmp_path), incident(ended_at=NOW + 60 * MIN), at=at)
+    later = NOW + 48 * 60 * MIN
+    run = opened(tmp_path, later)
+    tell_due(run, later, channels=both)
+    assert len(ops.heard) == 1  # nobody has looked since: it may be going on
+    put(run, incident("2f" * 8, workloads=["c/n/D/other"]), at=later)
+    for minute in (0, 5):
+        tell_due(run, later + minute * MIN, channels=both)
+    assert [(m.kind, m.news[0][1].trouble_id[:2]) for m in ops.heard] == [
+        ("opened", "1f"), ("opened", "2f"), ("closed", "1f"),
+    ]  # fmt: skip
+    ended = NOW + 60 * MIN if was_seen_to_end else NOW
+    assert ops.heard[-1].news[0][1].ended_at == ended
 
 
 @pytest.mark.parametrize("again", [0, 5, 10])
@@ -299,6 +327,15 @@ def test_hostile_names_are_drawn_and_told_as_they_are(tmp_path: Path, name: str)
     assert picture is not None
     pixels(picture.png)
     assert Path(picture.path).parent == tmp_path / "out" / "pictures"
+
+
+@pytest.mark.parametrize("minutes", [10, 200, 235, 24 * 60, 95 * 60])
+def test_any_stretch_of_time_has_ticks(minutes: int) -> None:
+    ts = pd.date_range(NOW - minutes * MIN, NOW, freq=STEP).as_unit("ms")
+    one = np.ones(len(ts))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # matplotlib warns where it finds none that fit
+        assert draw(Against(CHECKOUT, "error_ratio", ts, one, one, one, one, one, NOW), "t")
 
 
 def test_a_picture_that_cannot_be_drawn_keeps_nobody_from_being_told(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -139,6 +139,28 @@ def test_history_forgets_what_was_rolled_back(tracking: Tracking, made: Made) ->
     step_back(tracking, pairs[1])
     assert tracking.history("forecaster") == ("1", "2")
     assert numbers(live_pair(tracking)) == ["2", "2"]
+
+
+@dataclass(frozen=True)
+class Overtaken(Tracking):
+    """Another training goes live just before the first writing of who was champion."""
+
+    other: list[Pair] = field(default_factory=list)
+
+    def write_history(self, family: str, versions: tuple[str, ...]) -> None:
+        plain = Tracking(self.uri, self.experiment, self.prefix, self.artifacts)
+        if self.other:
+            crown(plain, self.other.pop())
+        plain.write_history(family, versions)
+
+
+def test_who_was_live_for_a_moment_is_not_forgotten(tracking: Tracking, made: Made) -> None:
+    first, second, third = (made(name) for name in "abc")
+    crown(tracking, first)
+    told = (tracking.uri, tracking.experiment, tracking.prefix, tracking.artifacts)
+    crown(Overtaken(*told, [second]), third)
+    assert numbers(live_pair(tracking)) == ["3", "3"]
+    assert tracking.history("forecaster") == ("1", "2", "3")
 
 
 class Evil:

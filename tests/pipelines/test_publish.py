@@ -8,19 +8,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from checking_proxy import Reply, Request, answering
-from publish_store import CLOCK, WORKLOADS, add_forecast, fill
+from publish_store import CLOCK, WORKLOADS, add_forecast, fill, opened
 
 from pipelines.cli import _run_cli
 from pipelines.clock import present
 from pipelines.errors import ConfigError, ForetideError
 from pipelines.publish import publish
-from pipelines.series.names import NAMES, names_table
+from pipelines.publish_targets import cloudwatch_tables
+from pipelines.series import all_gauges
+from pipelines.series.names import NAMES, gauge, names_table
 from pipelines.settings import load_settings
+from pipelines.settings_publish import PublishSettings
 
 pytestmark = [
     # mlflow, sqlalchemy and alembic warn about themselves while a new SQLite file is migrated.
@@ -132,6 +136,32 @@ def test_a_back_filled_run_sends_nothing_unless_asked(
     assert "--back-filled" in said["notes"][0]
     assert server[1] == []
     assert run(tmp_path, remote(server[0]), back_filled=True)["done"] > 0
+
+
+def test_what_a_server_refuses_is_told_although_the_run_is_red(tmp_path: Path) -> None:
+    fill(tmp_path)
+    with answering(lambda _: Reply(400, b"out of bounds")) as url, pytest.raises(ForetideError):
+        run(tmp_path, remote(f"{url}/api/v1/write"), back_filled=True)
+    told = {g.name: g.values for g in all_gauges(opened(tmp_path))}
+    assert told["foretide_run_failed"].tolist() == [1.0]
+    assert told["foretide_series_published"].tolist() == [0.0]
+    assert told["foretide_series_refused"][0] > 10
+
+
+def test_cloudwatch_gets_no_sum_over_what_has_none(tmp_path: Path) -> None:
+    """Cores and bytes, medians and peaks, figures of the value report stay apart."""
+    wanted = {"cloudwatch": {"names": ["foretide_forecast", "foretide_value*"]}}
+    fill(tmp_path)
+    settings = PublishSettings.model_validate(wanted)
+    told = pd.DataFrame(
+        {"scope": ["all", "a", "all"], "name": ["x", "x", "y"], "unit": ["u", "u", "v"]}
+    )
+    values = gauge("foretide_value", told, np.array([3.0, 2.0, 9.0]))
+    tables = cloudwatch_tables([*all_gauges(opened(tmp_path)), values], settings.cloudwatch)
+    assert tables["foretide_value"]["value"].tolist() == [2.0, 3.0, 9.0]
+    forecast = tables["foretide_forecast"]
+    assert {"metric", "quantile", "horizon"} <= set(forecast.columns)
+    assert not forecast.duplicated(["cluster", "metric", "quantile", "horizon"]).any()
 
 
 def test_nowhere_to_publish_to_is_said_and_green(tmp_path: Path) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
+
 import pytest
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
+from pipelines.batches import Batch, cut, each, outcomes_of
+from pipelines.crews import Crew
 from pipelines.errors import ForetideError, HistoryError
-from pipelines.tasks import call, run_shards
+from pipelines.tasks import _outcomes, call, run_shards
 
 
 @task(cache_policy=NO_CACHE)
@@ -38,3 +43,26 @@ def test_what_the_user_can_mend_is_said_as_it_is() -> None:
 
 def test_one_task_gives_its_result() -> None:
     assert call(double, 4) == 8
+
+
+def test_a_batch_whose_worker_was_killed_runs_again_shard_by_shard() -> None:
+    """Only the shard that kills is lost, not its neighbours."""
+
+    class KilledWorker(Exception):
+        pass
+
+    def worked(part: object) -> object:
+        if part == 13 or (isinstance(part, Batch) and 13 in part.shards):
+            raise KilledWorker("13")
+        return each(lambda x: 2 * x, part)
+
+    with ThreadPoolExecutor(2) as pool:
+        those = Crew(partial(pool.submit, worked), as_completed, lambda result: result)
+        parts = cut([1, 2, 13, 4, 5, 6], 2, 1)
+        told = {
+            one: what
+            for number, outcome in _outcomes(those, parts)
+            for one, what in outcomes_of(number, parts[number], outcome).items()
+        }
+    assert isinstance(told.pop(2), KilledWorker)
+    assert told == {0: 2, 1: 4, 3: 8, 4: 10, 5: 12}

@@ -212,19 +212,24 @@ def test_the_spans_of_runs_do_not_change_what_a_run_is_called(tmp_path: Path) ->
 
 
 def test_the_command_line_logs_as_json_where_it_is_asked_to(tmp_path: Path) -> None:
-    """Only the last line, for whoever typed the command, is as always."""
+    """Each line of stderr, also the last one, and one that says that there is no configuration."""
     command = [sys.executable, "-m", "pipelines.cli", "score", "--out", str(tmp_path / "none")]
     asked = os.environ | {"FORETIDE_WATCH__LOG_FORMAT": "json"}
     done = subprocess.run(
         command, env=asked, cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    *lines, last = done.stderr.splitlines()
-    assert last.startswith("foretide: ")
-    (said,) = [line for line in map(json.loads, lines) if line["level"] == "ERROR"]
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    said, last = [line for line in lines if line["level"] == "ERROR"]
     assert (said["logger"], said["verb"]) == ("foretide", "score")
     assert said["run_id"]
-    assert last.removeprefix("foretide: ")[:20] in said["message"]
+    assert last["message"][:20] in said["message"]
+    wrong = subprocess.run(
+        [*command, "--config", "none.yaml"], env=asked, cwd=tmp_path, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    (only,) = [json.loads(line) for line in wrong.stderr.splitlines()]
+    assert only["message"] == "none.yaml: no such configuration file"
 
 
 def test_a_log_line_is_one_object_whatever_is_in_it() -> None:

@@ -9,13 +9,14 @@ from pipelines.errors import StoreError
 
 __all__ = ["AbsentError", "EmptyError", "translated"]
 
+_LIST = "s3:ListBucket"
 _ACTION = {
     "AbortMultipartUpload": "s3:AbortMultipartUpload",
     "DeleteObject": "s3:DeleteObject",
     "GetObject": "s3:GetObject",
     "HeadObject": "s3:GetObject",
     "ListMultipartUploads": "s3:ListBucketMultipartUploads",
-    "ListObjectsV2": "s3:ListBucket",
+    "ListObjectsV2": _LIST,
 }
 _LOST = {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}
 _ABSENT = {"NoSuchKey", "404"}
@@ -71,7 +72,9 @@ def _why(code: str, said: str, operation: str) -> str:
     if code in _DENIED:
         action = _ACTION.get(operation, "s3:PutObject")
         key = ", and the use of its key (kms:GenerateDataKey, kms:Decrypt)" if "kms" in said else ""
-        return f"access is denied; the principal needs {action} there{key}"
+        # S3 says "not there" only to those who may list; to others it says 403
+        also = f", and {_LIST} on the bucket" if action == "s3:GetObject" else ""
+        return f"access is denied; the principal needs {action} there{also}{key}"
     if code in _CREDENTIALS:
         return f"the AWS credentials are missing or refused ({code}); check profile, role or keys"
     if code in _ELSEWHERE:

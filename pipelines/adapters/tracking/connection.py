@@ -17,7 +17,7 @@ from pipelines.errors import ModelError
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-__all__ = ["cleaned", "connected", "load_mlflow", "or_none", "shown"]
+__all__ = ["cleaned", "connected", "found_or_made", "load_mlflow", "or_none", "shown"]
 
 _IMPORT = Lock()
 _BOUNDS = {
@@ -27,9 +27,15 @@ _BOUNDS = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "PGCONNECT_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",  # a registry tells its owner alone
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # it has the password, and breaks --json
 }
+_ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+_NO_MLFLOW = "API request to endpoint"
+"""How MLflow's client begins where the answer was not MLflow's JSON, whatever its status."""
+_LONGEST = 400
+_SECRETS = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
 @contextmanager
@@ -90,15 +96,31 @@ def load_mlflow() -> None:
 
 
 def or_none(ask: Callable[[], Any]) -> Any:
-    """What is not there is an answer."""
+    """What is not there is an answer; that of a proxy, or of a page that is no MLflow, is none."""
     from mlflow.exceptions import MlflowException
 
     try:
         return ask()
     except MlflowException as error:
-        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+        mlflow_said = not error.message.startswith(_NO_MLFLOW)
+        if mlflow_said and error.error_code in _ABSENT:
             return None
         raise
+
+
+def found_or_made(find: Callable[[], Any], make: Callable[[], Any]) -> Any:
+    """What is there, or is made now; of two that make it at once, the slower one finds it."""
+    from mlflow.exceptions import MlflowException
+
+    found = or_none(find)
+    if found is not None:
+        return found
+    try:
+        return make()
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+        return find()
 
 
 def shown(uri: str) -> str:
@@ -113,6 +135,7 @@ def cleaned(uri: str, text: str) -> str:
     user, _, password = inside[1].partition(":") if inside else ("", "", "")
     query = uri.partition("?")[2]
     secrets = {f"{user}:{password}", password, unquote(password), query} - {"", ":"}
+    secrets |= {os.environ[name] for name in _SECRETS if os.environ.get(name)}
     for secret in sorted(secrets, key=len, reverse=True):
         line = line.replace(secret, "…")
-    return line
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"

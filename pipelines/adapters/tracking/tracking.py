@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.adapters.tracking.connection import connected, or_none, shown
+from pipelines.adapters.tracking.connection import connected, found_or_made, or_none, shown
 from pipelines.adapters.tracking.example import Example, signature_of
 from pipelines.adapters.tracking.fetching import part_of, whole
 from pipelines.adapters.tracking.version import CHAMPION, ModelVersion, version_of
@@ -73,8 +73,10 @@ class Tracking:
         ModelError
             MLflow cannot be reached or refused, or the round trip failed.
         """
-        with connected(self.uri) as client:
-            run = client.create_run(self._experiment_id(client), tags={**tags, "family": family})
+        with (
+            connected(self.uri) as client,
+            _started(client, self._experiment_id(client), {**tags, "family": family}) as run,
+        ):
             run_id = run.info.run_id
             for key, value in params.items():
                 client.log_param(run_id, key, value)
@@ -84,15 +86,16 @@ class Tracking:
             if beside is not None:
                 client.log_artifacts(run_id, str(beside), f"{_BUNDLE}/{beside.name}")
             name = self._name(family)
-            if or_none(lambda: client.get_registered_model(name)) is None:
-                client.create_registered_model(name)
+            found_or_made(
+                lambda: client.get_registered_model(name),
+                lambda: client.create_registered_model(name),
+            )
             made = client.create_model_version(
                 name, f"{run.info.artifact_uri}/{_BUNDLE}", run_id, tags=dict(tags)
             )
             version = ModelVersion(family, str(made.version), run_id, str(made.source), tags)
             with self.files(version) as back:
                 check(back)
-            client.set_terminated(run_id)
         return version
 
     def champion(self, family: str) -> ModelVersion | None:
@@ -197,10 +200,14 @@ class Tracking:
         return sorted((version_of(family, v) for v in found), key=lambda v: -int(v.version))
 
     def _experiment_id(self, client: MlflowClient) -> str:
-        found = client.get_experiment_by_name(self.experiment)
-        if found is not None:
-            return str(found.experiment_id)
-        return str(client.create_experiment(self.experiment, artifact_location=self.artifacts))
+        def found() -> str | None:
+            there = client.get_experiment_by_name(self.experiment)
+            return None if there is None else str(there.experiment_id)
+
+        def made() -> str:
+            return client.create_experiment(self.experiment, artifact_location=self.artifacts)
+
+        return str(found_or_made(found, made))
 
     def _name(self, family: str) -> str:
         return f"{self.prefix}-{family}"
@@ -217,6 +224,19 @@ def artifacts_place(uri: str, store: str) -> str | None:
         return (file.resolve().parent / "mlartifacts").as_uri()
     root = store.rstrip("/") if "://" in store else Path(store).resolve().as_uri()
     return f"{root}/mlartifacts"
+
+
+@contextmanager
+def _started(client: MlflowClient, experiment_id: str, tags: dict[str, str]) -> Generator[Any]:
+    """A run that is told how it ended: one that is left open looks for ever as if it still ran."""
+    run = client.create_run(experiment_id, tags=tags)
+    try:
+        yield run
+    except BaseException:
+        with suppress(Exception):  # what went wrong matters more
+            client.set_terminated(run.info.run_id, "FAILED")
+        raise
+    client.set_terminated(run.info.run_id)
 
 
 def _log_model(

@@ -251,6 +251,12 @@ def test_who_may_not_is_told_which_permission_is_missing(operation, act, action)
         act(refusing(operation, "AccessDenied"))
 
 
+def test_who_may_not_list_is_refused_what_is_not_there_and_told_of_both_permissions():
+    """S3 answers 403, not 404, to those without s3:ListBucket."""
+    with pytest.raises(StoreError, match=r"s3:GetObject there, and s3:ListBucket on the bucket$"):
+        read(refusing("get_object", "AccessDenied"), "x")
+
+
 @pytest.mark.parametrize(
     ("code", "said"),
     [

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.adapters.tracking import ModelVersion, Tracking
+from pipelines.adapters.tracking.connection import connected, found_or_made
 from pipelines.errors import ModelError
 
 pytestmark = [
@@ -85,6 +86,39 @@ def test_a_version_that_does_not_load_never_goes_live(tracking: Tracking, bundle
     champion = tracking.champion("detector")
     assert champion is not None
     assert champion.version == good.version
+
+
+def test_of_two_that_begin_at_once_the_slower_finds_what_the_faster_made(
+    tracking: Tracking, bundle: Path
+) -> None:
+    log(tracking, "twice", bundle, accept)
+    with connected(tracking.uri) as client:
+        late = [None]  # what the slower one was told when it asked
+        model = found_or_made(
+            lambda: late.pop() if late else client.get_registered_model("t-twice"),
+            lambda: client.create_registered_model("t-twice"),
+        )
+        late = [None]
+        experiment = found_or_made(
+            lambda: late.pop() if late else client.get_experiment_by_name("test"),
+            lambda: client.create_experiment("test"),
+        )
+    assert model.name == "t-twice"
+    assert experiment.name == "test"
+
+
+def test_its_run_is_told_how_it_ended(tracking: Tracking, bundle: Path) -> None:
+    def refuse(_: Path) -> None:
+        raise ModelError("no")
+
+    log(tracking, "ended", bundle, accept)
+    with pytest.raises(ModelError, match="no"):
+        log(tracking, "ended", bundle, refuse)
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=tracking.uri)
+    runs = [client.get_run(v.run_id) for v in tracking.versions("ended")]
+    assert [r.info.status for r in runs] == ["FAILED", "FINISHED"]
 
 
 def test_rolling_back_is_promoting_the_older_one(tracking: Tracking, bundle: Path) -> None:
