@@ -14,6 +14,7 @@ import yaml
 
 from features.frames import RUNS
 from pipelines.doctor.check import Check
+from pipelines.doctor.gates import check_gates, check_value
 from pipelines.errors import StoreError
 from pipelines.plans import read_plan
 from pipelines.run import Run
@@ -57,6 +58,8 @@ def _state(run: Run) -> Iterator[Check]:
         yield check_runs(runs, run.as_of, late_after_s())
         yield check_skipped(runs)
     yield check_plan(run)
+    yield check_gates(run)
+    yield check_value(run)
 
 
 def check_files(rules: Path = RULES, dashboard: Path = DASHBOARD) -> Check:

@@ -27,7 +27,7 @@ from pipelines.series.names import gauge
 from pipelines.verdicts import FLAGGED
 from pipelines.watching import read_runs
 
-__all__ = ["own_gauges", "run_gauges"]
+__all__ = ["gate_gauges", "own_gauges", "run_gauges"]
 
 _log = logging.getLogger(__name__)
 _LOOK_BACK = pd.Timedelta(35, "D")
@@ -49,7 +49,7 @@ def own_gauges(run: Run) -> list[Gauge]:
 
     ``foretide_run_*`` are by flow, as config/prefect.yaml names them.
     """
-    makers: tuple[Callable[[Run], list[Gauge]], ...] = (_runs, _models, _gates, _valid)
+    makers: tuple[Callable[[Run], list[Gauge]], ...] = (_runs, _models, gate_gauges, _valid)
     found: list[Gauge] = []
     for maker in makers:
         try:
@@ -150,7 +150,7 @@ def _models(run: Run) -> list[Gauge]:
     return [_by("model_age_seconds", ages, "family")] if ages else []
 
 
-def _gates(run: Run) -> list[Gauge]:
+def gate_gauges(run: Run) -> list[Gauge]:
     """How many were judged by each gate, and how many it did not let through.
 
     ``forecast``: workloads of the newest capacity forecast, shut where it must not act;

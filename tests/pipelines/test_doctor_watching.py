@@ -11,10 +11,11 @@ import pytest
 from own_world import FLOWS, add_runs, run_row
 from publish_store import fill, opened
 
-from features.frames import RUNS
+from features.frames import CAPACITY, RUNS, VALUE
 from pipelines.adapters.store import Store
 from pipelines.doctor.check import Check
 from pipelines.doctor.watching import check_files, check_runs, check_watching, late_after_s
+from pipelines.run import part_name
 
 CLOCK = pd.Timestamp("2026-06-08T12:00Z")
 HOUR = pd.Timedelta("1h")
@@ -111,3 +112,19 @@ def test_places_that_things_are_sent_to_are_asked(
 def test_rules_and_dashboard_are_there_or_missed(tmp_path: Path) -> None:
     assert check_files().status == "ok"
     assert check_files(tmp_path / "rules.yaml").status == "warn"
+
+
+def test_gates_that_let_few_through_and_old_reports_are_told(tmp_path: Path) -> None:
+    store = fill(tmp_path, at=CLOCK - HOUR / 4)
+    assert checks(tmp_path)["value"].status == "ok"
+    capacity = store.read(CAPACITY).to_pandas()
+    store.write(CAPACITY, capacity.assign(gate="shadow", gate_reason="x"), part_name(CLOCK))
+    numbers = dict.fromkeys(("value", "lower", "upper"), 1.0)
+    texts = {"scope": "all", "name": "incidents", "unit": "", "reason": "", "run_id": "r"}
+    row = {**texts, **numbers, "evaluated_at": CLOCK, "started_at": CLOCK}
+    store.write(VALUE, pd.DataFrame([row]), part_name(CLOCK - 9 * 24 * HOUR))
+    found = checks(tmp_path)
+    assert found["gates"].status == "warn"
+    n = capacity["workload"].nunique()
+    assert f"forecast {n} of {n}" in found["gates"].detail
+    assert found["value"].detail == "the newest report is 9 days old"
