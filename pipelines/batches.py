@@ -14,7 +14,7 @@ from typing import Any
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
 
-__all__ = ["Batch", "Outcomes", "batched", "cut", "each", "outcomes_of"]
+__all__ = ["Batch", "Outcomes", "batched", "cut", "each", "in_place_of", "outcomes_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,13 @@ def batched(task: Task[Any, Any]) -> Task[Any, Any]:
     def one_by_one(shards: Any) -> Any:
         return each(task.fn, shards)
 
+    return in_place_of(task, one_by_one)
+
+
+def in_place_of(task: Task[Any, Any], function: Callable[..., Any]) -> Task[Any, Any]:
+    """The task as Prefect shows, limits and retries it, doing something else."""
     return Task(
-        one_by_one,
+        function,
         name=task.name,
         description=task.description,
         tags=task.tags,

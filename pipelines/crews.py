@@ -35,7 +35,6 @@ from uuid import UUID
 
 import httpx
 from prefect import Task
-from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext
 from prefect.exceptions import ObjectNotFound
@@ -44,7 +43,7 @@ from prefect.states import Crashed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from prefect.utilities.callables import get_call_parameters
 
-from pipelines.batches import batched
+from pipelines.batches import batched, in_place_of
 from pipelines.dask_clusters import check_workers, cluster_at, is_killed
 from pipelines.spreading import Back, Baggage, Parcel, Where, run_elsewhere
 
@@ -113,7 +112,7 @@ def _on_dask(
         from prefect_dask.task_runners import DaskTaskRunner
 
         runner = stack.enter_context(DaskTaskRunner(address=address))
-        begin = partial(_submit, runner, _elsewhere(task))
+        begin = partial(_submit, runner, in_place_of(task, run_elsewhere))
         return Crew(lambda s: begin(pack(s)), _dask_finished, unpacked)
     from distributed import Client
     from distributed import as_completed as dask_as_completed
@@ -124,20 +123,6 @@ def _on_dask(
         return client.submit(run_elsewhere, pack(shard), pure=False)
 
     return Crew(submitted, partial(dask_as_completed, loop=client.loop), unpacked)
-
-
-def _elsewhere(task: Task[Any, Any]) -> Task[Any, Any]:
-    """The task as Prefect shows and retries it, run by ``run_elsewhere``."""
-    return Task(
-        run_elsewhere,
-        name=task.name,
-        description=task.description,
-        tags=task.tags,
-        retries=task.retries,
-        retry_delay_seconds=task.retry_delay_seconds,
-        timeout_seconds=task.timeout_seconds,
-        cache_policy=NO_CACHE,
-    )
 
 
 def _submit(runner: TaskRunner[Any], task: Task[Any, Any], argument: Any) -> Any:
