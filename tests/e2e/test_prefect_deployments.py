@@ -81,6 +81,19 @@ for line in json.loads(sys.argv[1]):
 STAMPED = {"mlflow.db", "mlartifacts", "runs"}  # ids and moments of their own
 
 
+class Patient(httpx.HTTPTransport):
+    """Asks again on 503, as Prefect's own client does: its SQLite file has one writer at a time."""
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        until = time.monotonic() + 90
+        while True:
+            response = super().handle_request(request)
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > until:
+                return response
+            response.close()
+            time.sleep(0.5)
+
+
 @dataclass(frozen=True)
 class Server:
     home: Path
@@ -189,7 +202,7 @@ def server(
     start = ["server", "start", "--host", "127.0.0.1", "--port", port, "--no-ui"]
     with (
         running(start, env, folder) as process,
-        httpx.Client(base_url=env["PREFECT_API_URL"], timeout=120) as api,
+        httpx.Client(base_url=env["PREFECT_API_URL"], timeout=120, transport=Patient()) as api,
     ):
         await_health(process, api)
         server = Server(home, env, api)
