@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 LOCKS  := config/lock
+READY  := $(VENV)/.dev $(VENV)/.warm
 
 COMPILE := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-header --no-annotate
@@ -22,19 +23,19 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 help:            ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ —/'
 
-demo: $(VENV)/.runtime   ## Simulate a cluster and run the whole pipeline on it; ends by naming the report
+demo: $(VENV)/.warm      ## Simulate a cluster and run the whole pipeline on it; ends by naming the report
 	$(BIN)/foretide demo
 
-up: $(VENV)/.runtime     ## Start a Prefect server, MLflow, a worker and all deployments here; prints where
+up: $(VENV)/.warm        ## Start a Prefect server, MLflow, a worker and all deployments here; prints where
 	$(BIN)/python -m pipelines.local_stack up $(ARGS)
 
 down: $(VENV)/.runtime   ## End what `make up` started
 	$(BIN)/python -m pipelines.local_stack down
 
-test: $(VENV)/.dev       ## Every test, the end-to-end ones on real servers included
+test: $(READY)             ## Every test, the end-to-end ones on real servers included
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-fast: $(VENV)/.dev  ## The tests that start no server
+test-fast: $(READY)        ## The tests that start no server
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not e2e"
 
 lint: $(VENV)/.dev       ## ruff, pyright (strict) and the layers
@@ -47,8 +48,8 @@ format: $(VENV)/.dev     ## Format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-install: $(VENV)/.runtime   ## Only the environment
-install-dev: $(VENV)/.dev   ## The environment with the development tools
+install: $(VENV)/.warm      ## Only the environment
+install-dev: $(READY)      ## The environment with the development tools
 
 lock: $(BIN)/uv          ## Resolve the dependencies anew (pins and hashes, no addresses)
 	echo 'uv>=0.8' | $(COMPILE) -o $(LOCKS)/uv.txt -
@@ -60,41 +61,41 @@ lock: $(BIN)/uv          ## Resolve the dependencies anew (pins and hashes, no a
 bench-ingest: $(VENV)/.bench   ## Pull 8 M samples from a real server, beside a raw read and prometheus-api-client
 	$(BIN)/python tests/bench/ingest.py
 
-bench-panel: $(VENV)/.dev      ## The store's files to a Panel, beside a raw Parquet read
+bench-panel: $(READY)      ## The store's files to a Panel, beside a raw Parquet read
 	$(BIN)/python tests/bench/panel.py
 
-bench-layout: $(VENV)/.dev     ## Encodings, compression and row groups of the samples' files
+bench-layout: $(READY)     ## Encodings, compression and row groups of the samples' files
 	$(BIN)/python tests/bench/layout.py
 
 bench-forecast: $(VENV)/.bench ## Prophet's fit beside stock and prophet-batch; the weekly training of 10,000 workloads
 	$(BIN)/python tests/bench/forecast.py $(ARGS)
 
-bench-replay: $(VENV)/.dev     ## A week of 1,000 workloads at 15 s steps, every policy of the replay
+bench-replay: $(READY)     ## A week of 1,000 workloads at 15 s steps, every policy of the replay
 	$(BIN)/python tests/bench/replay.py $(ARGS)
 
-bench-scale: $(VENV)/.dev      ## Ingest to plan of 1,000 to 50,000 workloads: time, memory, task runs
+bench-scale: $(READY)      ## Ingest to plan of 1,000 to 50,000 workloads: time, memory, task runs
 	$(BIN)/python tests/bench/scale.py $(ARGS)
 
-bench-models: $(VENV)/.dev     ## One workload of a registered version of 10,000, loaded
+bench-models: $(READY)     ## One workload of a registered version of 10,000, loaded
 	$(BIN)/python tests/bench/registry.py $(ARGS)
 
-bench-detect: $(VENV)/.dev     ## Isolation forests beside scikit-learn; a tick of 10,000 workloads; diagnose
+bench-detect: $(READY)     ## Isolation forests beside scikit-learn; a tick of 10,000 workloads; diagnose
 	$(BIN)/python tests/bench/detect.py $(ARGS)
 
 DATA ?= ../shared/data
 
-eval-forecast: $(VENV)/.dev    ## The forecasts held against last week on the samples files of DATA
+eval-forecast: $(READY)    ## The forecasts held against last week on the samples files of DATA
 	$(BIN)/python tests/eval/forecast.py $(DATA) $(ARGS)
 
-eval-detect: $(VENV)/.dev      ## Anomalies, leaks, causes and incidents held against labels on the files of DATA
+eval-detect: $(READY)      ## Anomalies, leaks, causes and incidents held against labels on the files of DATA
 	$(BIN)/python tests/eval/detect.py $(DATA) $(ARGS)
 
-eval-prescale: $(VENV)/.dev    ## Pre-scaling held beside the HPA alone, one-line rules and an oracle; Monday mornings
+eval-prescale: $(READY)    ## Pre-scaling held beside the HPA alone, one-line rules and an oracle; Monday mornings
 	$(BIN)/python tests/eval/prescale.py $(DATA) $(ARGS)
 
 IMAGE_ROOT ?= /var/tmp/foretide-image
 
-image-test: $(VENV)/.dev       ## The image's scripts in a bare Debian, as nobody on a read-only root; needs root, minutes
+image-test: $(READY)       ## The image's scripts in a bare Debian, as nobody on a read-only root; needs root, minutes
 	FORETIDE_IMAGE_ROOT=$(IMAGE_ROOT) $(BIN)/python -m pytest tests/e2e/test_image.py -s -p no:xdist
 
 clean:           ## Remove the environment and what was made
@@ -116,11 +117,14 @@ $(BIN)/uv: $(LOCKS)/uv.txt | $(BIN)/python
 $(VENV)/.runtime: $(LOCKS)/runtime.txt pyproject.toml | $(BIN)/uv
 	$(INSTALL) --require-hashes -r $(LOCKS)/runtime.txt
 	$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+$(VENV)/.warm: $(VENV)/.runtime
 	@echo "compiling the numeric kernels, once (about a minute)"
 	$(BIN)/python -m pipelines.warm
 	@touch $@
 
-$(VENV)/.bench: $(LOCKS)/bench.txt $(VENV)/.dev
+$(VENV)/.bench: $(LOCKS)/bench.txt $(READY)
 	$(INSTALL) --require-hashes -r $(LOCKS)/bench.txt
 	@touch $@
 

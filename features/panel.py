@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features.frames import FrameError
-from features.workloads import with_workload
+from features.workloads import as_samples, with_workload
 
 __all__ = ["Floats", "Panel", "PanelCounts", "infer_step"]
 
@@ -65,7 +65,7 @@ class Panel:
         cls,
         samples: pa.Table | pd.DataFrame,
         *,
-        step: pd.Timedelta | None = None,
+        step: pd.Timedelta | str | None = None,
         start: pd.Timestamp | None = None,
         end: pd.Timestamp | None = None,
         aggregates: Mapping[str, str] | None = None,
@@ -75,11 +75,12 @@ class Panel:
         Parameters
         ----------
         samples
-            The samples table, or a frame ``workload, metric, ts, value``. Order does not matter; of
+            The samples table, or a frame ``workload, metric, ts, value``, or with ``name`` (and
+            ``cluster``, ``namespace``, ``kind``) instead of ``workload``. Order does not matter; of
             two samples of one series with the same stamp the later row wins; NaN and Inf are
             counted and left out.
         step
-            Length of a step; by default the samples' own resolution.
+            Length of a step, ``"15min"`` or a Timedelta; by default the samples' own resolution.
         start, end
             Half-open window; by default all of the samples. Samples outside are ignored.
         aggregates
@@ -88,9 +89,10 @@ class Panel:
         Raises
         ------
         FrameError
-            No sample is left in the window, or the grid would be absurdly large.
+            A column is missing or wrong, no sample is left in the window, or the grid would be
+            absurdly large.
         """
-        frame = with_workload(samples) if isinstance(samples, pa.Table) else samples
+        frame = _long(samples)
         ts_ms = frame["ts"].dt.as_unit("ms").astype("int64").to_numpy()
         inside = np.ones(len(frame), dtype=bool)
         if start is not None:
@@ -112,7 +114,7 @@ class Panel:
         duplicates = int((~last).sum())
         series, ts_ms, value = series[last], ts_ms[last], value[last]
 
-        step = step or infer_step(series, ts_ms)
+        step = pd.Timedelta(step) if step else infer_step(series, ts_ms)
         step_ms = int(step / pd.Timedelta(1, "ms"))
         first = (_ms(start) if start is not None else int(ts_ms.min())) // step_ms * step_ms
         final = _ms(end) if end is not None else int(ts_ms.max()) + 1
@@ -218,6 +220,17 @@ def infer_step(series: NDArray[np.int64], ts_ms: NDArray[np.int64]) -> pd.Timede
         return pd.Timedelta(300, "s")
     usual = float(np.median(gaps))
     return pd.Timedelta(min(_STEPS_S, key=lambda s: abs(np.log(s / max(usual, 1e-3)))), "s")
+
+
+def _long(samples: pa.Table | pd.DataFrame) -> pd.DataFrame:
+    """``workload, metric, ts, value``; frames that are in order already stay as they are."""
+    if isinstance(samples, pa.Table):
+        return with_workload(samples)
+    kinds = dict(samples.dtypes)
+    is_long = {"workload", "metric", "ts", "value"} <= kinds.keys()
+    if is_long and isinstance(kinds["ts"], pd.DatetimeTZDtype) and kinds["value"] == np.float64:
+        return samples
+    return as_samples(samples)
 
 
 def _ms(at: pd.Timestamp) -> int:

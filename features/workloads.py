@@ -8,9 +8,22 @@ from urllib.parse import quote, unquote
 import pandas as pd
 import pyarrow as pa
 
-from features.frames import WORKLOAD_PARTS, FrameError
+from features.frames import SAMPLES, WORKLOAD_PARTS, Contract, FrameError, conform
 
-__all__ = ["split_workload", "with_workload", "workload_id"]
+__all__ = ["as_samples", "split_workload", "with_workload", "workload_id"]
+
+_KEY = ("workload", "metric", "ts")
+_BY_WORKLOAD = Contract(
+    "samples",
+    1,
+    _KEY,
+    pa.schema(
+        [
+            pa.field("workload", SAMPLES.schema.field("name").type),
+            *(SAMPLES.schema.field(name) for name in ("metric", "ts", "value")),
+        ]
+    ),
+)
 
 
 def workload_id(cluster: str, namespace: str, kind: str, name: str) -> str:
@@ -56,3 +69,29 @@ def with_workload(samples: pa.Table) -> pd.DataFrame:
             "value": frame["value"],
         }
     )
+
+
+def as_samples(samples: pa.Table | pd.DataFrame) -> pd.DataFrame:
+    """Whatever names its workloads, as ``with_workload`` gives it.
+
+    A frame or table has ``workload, metric, ts, value``, or ``name`` (and ``cluster``,
+    ``namespace``, ``kind``) instead of ``workload``; where both are there ``workload`` counts.
+
+    Raises
+    ------
+    FrameError
+        A column is missing, unknown, cannot be cast, or is empty where it names a row.
+    """
+    names = [str(c) for c in samples.columns] if isinstance(samples, pd.DataFrame) else None
+    names = samples.column_names if names is None else names
+    if "workload" not in names:
+        if "name" not in names:
+            raise FrameError(
+                "samples: column 'workload' or 'name' is missing, one of them must say whose a "
+                f"sample is; got {', '.join(names) or 'no column'}"
+            )
+        return with_workload(conform(samples, SAMPLES))
+    rest = [c for c in names if c not in WORKLOAD_PARTS]
+    named = samples[rest] if isinstance(samples, pd.DataFrame) else samples.select(rest)
+    frame: pd.DataFrame = conform(named, _BY_WORKLOAD).to_pandas()
+    return frame

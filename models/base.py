@@ -1,4 +1,4 @@
-"""The two protocols every model follows, and the meaning of a score, stated here once.
+"""The protocols that models follow, and the meaning of a score, stated here once.
 
 A **score** says how anomalous a point is. The direction and the range are the same for every
 detector: scores are ≥ 0, larger is more anomalous, below 1 is normal, from 1 on is an anomaly. A
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from features.panel import Floats, Panel
 
-__all__ = ["CRITICAL", "WHOLE_WORKLOAD", "Baselines", "Forecaster", "Solves"]
+__all__ = ["CRITICAL", "WHOLE_WORKLOAD", "Baselines", "Detector", "Forecaster", "Solves"]
 
 WHOLE_WORKLOAD = "*"
 """The ``metric`` of scores that are about all of a workload's metrics together."""
@@ -60,6 +60,7 @@ class Baselines:
         )
 
 
+@runtime_checkable
 class Forecaster(Protocol):
     """Fit all series of a panel at once; predict quantiles for all of them at once."""
 
@@ -79,6 +80,34 @@ class Forecaster(Protocol):
 
         Returns (n_quantiles, n_series, n_steps).
         A series from which nothing could be learned is NaN throughout.
+        """
+        ...
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """A detector of single series, of a user's own: what it says is brought to the scale of scores.
+
+    ``models.budgeted`` does so, by the alert budget: a raw score may be in any unit.
+    """
+
+    @property
+    def name(self) -> str:
+        """The detector's name in tables."""
+        ...
+
+    def fit(self, panel: Panel, expected: Floats) -> Baselines:
+        """Learn from every step; NaN is missing, never zero; any series gives a row.
+
+        ``expected`` (n_series, n_steps) is what the champions would have said, NaN where nothing.
+        """
+        ...
+
+    def score(self, baselines: Baselines, panel: Panel, expected: Floats) -> Floats:
+        """How odd each step is, (n_series, n_steps): larger is odder; NaN where there is no answer.
+
+        The rows of ``baselines``, ``panel`` and ``expected`` are the same series. A score is made of
+        its own step and those before it alone, as far back as the panel goes.
         """
         ...
 

@@ -4,10 +4,8 @@ came.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
@@ -15,6 +13,7 @@ from prefect.cache_policies import NO_CACHE
 from features.frames import BACKTEST
 from models.choice import BARS
 from pipelines.artifacts import publish
+from pipelines.backtest_rows import backtest_start, comparable, model_rows
 from pipelines.clock import now
 from pipelines.errors import HistoryError
 from pipelines.judging import PRODUCT, Judged, judge_forecasters
@@ -26,11 +25,6 @@ from pipelines.tasks import run_shards, threads
 __all__ = ["backtest", "model_rows"]
 
 _SERIES = ["workload", "metric"]
-_SCORES = [
-    "wape", "mase", "pinball_q50", "pinball_q90", "pinball_q99", "coverage_q90",
-    "peak_coverage_q90",
-]  # fmt: skip
-_PINBALL = [c for c in _SCORES if c.startswith("pinball")]
 
 
 @flow(name="backtest", task_runner=threads())
@@ -56,7 +50,7 @@ def backtest(
     run = ref.open()
     shards = run_shards(
         backtest_shard,
-        run.shards(_begin(run)),
+        run.shards(backtest_start(run)),
         workers=run.settings.shards.workers,
         max_failed_share=run.settings.shards.max_failed_share,
         where=where(run),
@@ -97,54 +91,7 @@ def backtest(
 def backtest_shard(ref: RunRef) -> Judged:
     """Backtest one shard."""
     run = ref.open()
-    return judge_forecasters(run.panel(_begin(run), run.as_of), run.catalog, run.settings)
-
-
-def model_rows(table: pd.DataFrame, seconds: Mapping[str, float]) -> list[dict[str, Any]]:
-    """One row a model: its scores over origins, then over series.
-
-    Only series and origins at which every model had an answer count, so that rows can be compared.
-    ``wape`` and ``mase`` are medians over series, ``wape_mean`` and the coverages means;
-    ``pinball_*`` are means in the metric's unit, ``pinball_*_vs_bar`` medians of each series' loss
-    beside the bar's. ``champion_for`` counts series; None is "n/a".
-    """
-    models = sorted(dict.fromkeys(table["model"]), key=lambda model: model == PRODUCT)
-    table = _answered(table)
-    live = table[table["champion"]].drop_duplicates(_SERIES)["model"].value_counts()
-    means = table.groupby([*_SERIES, "model"], observed=True)[_SCORES].mean()
-    origins = table.groupby("model", observed=True).size()
-    bar = means.xs(BARS[0], level="model")[_PINBALL].replace(0.0, np.nan)
-    rows: list[dict[str, Any]] = []
-    for model in [m for m in models if m in origins.index]:
-        mine = means.xs(model, level="model")
-        beside = mine[_PINBALL] / bar
-        figures = {
-            "wape": mine["wape"].median(),
-            "wape_mean": mine["wape"].mean(),
-            "mase": mine["mase"].median(),
-            **{c: mine[c].mean() for c in _PINBALL},
-            **{f"{c}_vs_bar": beside[c].median() for c in _PINBALL},
-            "coverage_q90": mine["coverage_q90"].mean(),
-            "peak_coverage_q90": mine["peak_coverage_q90"].mean(),
-            "seconds": seconds.get(model, np.nan),
-        }
-        row: dict[str, Any] = {"model": model, "series": len(mine), "windows": int(origins[model])}
-        row |= {k: float(v) if np.isfinite(v) else None for k, v in figures.items()}
-        rows.append(row | {"champion_for": None if model == PRODUCT else int(live.get(model, 0))})
-    return rows
-
-
-def _begin(run: Run) -> pd.Timestamp:
-    """So far back that the first origin sees all of ``history.days``."""
-    params = run.settings.forecast.champion.backtest
-    return run.history_start - params.origins * pd.Timedelta(params.horizon_h, "h")
-
-
-def _answered(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of series and origins at which every model that ever answers had an answer."""
-    ever = table.groupby("model", observed=True)["points"].transform("max") > 0
-    fewest = table[ever].groupby([*_SERIES, "origin"], observed=True)["points"].transform("min")
-    return table[ever][fewest > 0]
+    return judge_forecasters(run.panel(backtest_start(run), run.as_of), run.catalog, run.settings)
 
 
 def _figures(rows: list[dict[str, Any]]) -> dict[str, float]:
@@ -170,7 +117,7 @@ def _notes(table: pd.DataFrame, run: Run) -> tuple[str, ...]:
         f"  {len(origins)} origins ({at} UTC), {days:g} days ahead of each, "
         f"at most {run.settings.history.days:g} days of history before it",
     ]
-    answered = _answered(table)
+    answered = comparable(table)
     if PRODUCT in set(answered["model"]):
         notes.append(
             f"  {PRODUCT}: the product, chosen, fitted and calibrated anew before each origin"

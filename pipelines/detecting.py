@@ -16,6 +16,7 @@ from models.band import Band
 from models.base import Baselines
 from models.isolation_forest import IsolationForest
 from models.together import Together
+from pipelines.extensions import own_detectors
 from pipelines.settings import Settings
 
 __all__ = ["learn_detectors", "level_where_unknown"]
@@ -26,7 +27,7 @@ _KNOWN_SHARE = 0.5  # of the measured steps that must have an expectation of the
 def learn_detectors(
     panel: Panel, expected: Floats, catalog: Catalog, settings: Settings
 ) -> dict[str, Baselines]:
-    """The band of every series; the forest and the joint score of every workload.
+    """The band of every series; the forest and the joint score of every workload; the user's own.
 
     ``panel`` comes without what is no example (special days, an earlier regime); ``expected``
     (n_series, n_steps) is what the champions would have said.
@@ -34,13 +35,17 @@ def learn_detectors(
     expected = level_where_unknown(panel, expected)
     gates = catalog.gates(panel.keys["metric"])
     worth = (gates.minimum_deviation, gates.minimum_relative)
-    signals = build_signals(panel, expected, catalog)
-    knobs = settings.detect
-    return {
-        "band": Band(knobs.band).fit(panel, expected, gates.directions, *worth),
-        "isolation_forest": IsolationForest(knobs.isolation_forest).fit(signals),
-        "together": Together(knobs.together).fit(signals),
-    }
+    knobs, asked = settings.detect, settings.detect.detectors
+    found = {"band": Band(knobs.band).fit(panel, expected, gates.directions, *worth)}
+    if {"isolation_forest", "together"} & {*asked}:
+        signals = build_signals(panel, expected, catalog)
+        if "isolation_forest" in asked:
+            forest = IsolationForest(knobs.isolation_forest)
+            found["isolation_forest"] = forest.fit(signals)
+        if "together" in asked:
+            found["together"] = Together(knobs.together).fit(signals)
+    own = {d.name: d.fit(panel, expected) for d in own_detectors(settings)}
+    return found | own
 
 
 def level_where_unknown(panel: Panel, expected: Floats) -> Floats:

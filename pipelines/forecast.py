@@ -26,7 +26,9 @@ from pipelines.errors import ConfigError, HistoryError, ModelError
 from pipelines.floors import CPU, capacity_levels, capacity_table
 from pipelines.flow_runs import as_run
 from pipelines.forecast_rows import forecast_rows, is_published
+from pipelines.hygiene import AnomalousPoints
 from pipelines.learning import forecasters, learn, learn_newcomers, without_maintenance
+from pipelines.left_out import unusual
 from pipelines.moments import parse_duration
 from pipelines.outcome import Outcome, counted, merge_reasons, panel_counts, reasons, told
 from pipelines.parameters import Length, Moment
@@ -184,7 +186,8 @@ def _champions(
     """
     stamp = {"step": "forecast", "issued_at": run.as_of, "run_id": run.run_id}
     if run.ref.inputs:
-        lesson = learn(panel, run.catalog, run.settings, detectors=False)
+        usual = unusual(panel, AnomalousPoints.of([]), run.settings).applied(panel)
+        lesson = learn(usual, run.catalog, run.settings, detectors=False)
         pieces = [(group.champions, run.run_id) for group in lesson.groups]
         return pieces, lesson.skipped.assign(**stamp)
     live = load_live(run, sorted(panel.keys["workload"].unique()), detectors=False)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from features.frames import QUANTILES, quantile_column
 from features.panel import Floats, Panel
@@ -16,7 +18,7 @@ from pipelines.floors import Grid
 from pipelines.learning import forecasters
 from pipelines.run import Run
 
-__all__ = ["forecast_rows", "is_published"]
+__all__ = ["forecast_rows", "forecast_table", "is_published"]
 
 
 def forecast_rows(
@@ -33,20 +35,15 @@ def forecast_rows(
     """The forecasts table of one bundle, and the grid that capacity is made of: its metrics, at the
     quantiles that pay where its levels are asked for, the next hours corrected by the last errors.
     """
-    start = _running_step(champions, run.as_of)
-    n_steps = max(int(np.ceil(horizon_s / champions.step.total_seconds())), 1)
-    n_steps += int(start < run.as_of)
     levels = tuple(sorted({*QUANTILES, *quantiles, *capacity_levels}))
-    rows = np.flatnonzero(is_published(champions.chosen["metric"], run))
-    values, models = champions.predict(start, n_steps, levels, forecasters(run.settings))
-    least, most = _range(champions.chosen["metric"], run)
-    values = np.clip(values, least[:, None], most[:, None])
-    shown = [q for q in levels if q in QUANTILES or q in quantiles]
-    table = _table(run, champions, start, values, levels, shown, rows, models, version)
+    told = _tell(run, champions, horizon_s, levels)
+    table = _table(run, champions, told, quantiles, version)
+    start, values, n_steps = told.start, told.values, told.values.shape[2]
     asked = np.flatnonzero(champions.chosen["metric"].isin(capacity_metrics).to_numpy())
     if not len(asked):
         return table, None
     knots = values[[levels.index(q) for q in QUANTILES]]
+    least, most = _range(champions.chosen["metric"], run)
     near, n_rows = _near(run, panel, champions, start, n_steps), len(champions.chosen)
     own, paid = [], []
     for q in capacity_levels:
@@ -58,6 +55,34 @@ def forecast_rows(
         paid.append(level[asked])
     grid = Grid(champions, start, np.stack(own), tuple(capacity_levels), asked, np.stack(paid))
     return table, grid
+
+
+def forecast_table(
+    run: Run, champions: Champions, version: str, *, horizon_s: float, quantiles: Sequence[float]
+) -> pd.DataFrame:
+    """The forecasts table of one bundle alone."""
+    levels = tuple(sorted({*QUANTILES, *quantiles}))
+    return _table(run, champions, _tell(run, champions, horizon_s, levels), quantiles, version)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What champions say: ``values`` (n_levels, n_series, n_steps) from ``start`` on."""
+
+    start: pd.Timestamp
+    levels: tuple[float, ...]
+    values: Floats
+    models: NDArray[np.str_]
+
+
+def _tell(run: Run, champions: Champions, horizon_s: float, levels: tuple[float, ...]) -> _Told:
+    """From the step that holds the run's clock on, within what the metrics can be."""
+    start = _running_step(champions, run.as_of)
+    n_steps = max(int(np.ceil(horizon_s / champions.step.total_seconds())), 1)
+    n_steps += int(start < run.as_of)
+    values, models = champions.predict(start, n_steps, levels, forecasters(run.settings))
+    least, most = _range(champions.chosen["metric"], run)
+    return _Told(start, levels, np.clip(values, least[:, None], most[:, None]), models)
 
 
 def _near(
@@ -93,20 +118,14 @@ def _range(metrics: pd.Series, run: Run) -> tuple[Floats, Floats]:
 
 
 def _table(
-    run: Run,
-    champions: Champions,
-    start: pd.Timestamp,
-    values: Floats,
-    levels: Sequence[float],
-    shown: Sequence[float],
-    rows: np.ndarray,
-    models: np.ndarray,
-    version: str,
+    run: Run, champions: Champions, told: _Told, quantiles: Sequence[float], version: str
 ) -> pd.DataFrame:
-    n_steps = values.shape[2]
+    rows = np.flatnonzero(is_published(champions.chosen["metric"], run))
+    shown = [q for q in told.levels if q in QUANTILES or q in quantiles]
+    levels, values, n_steps = told.levels, told.values, told.values.shape[2]
     repeat = np.repeat(rows, n_steps)
     chosen = champions.chosen
-    times = pd.date_range(start, periods=n_steps, freq=champions.step).as_unit("ms")
+    times = pd.date_range(told.start, periods=n_steps, freq=champions.step).as_unit("ms")
     table = pd.DataFrame(
         {
             "workload": chosen["workload"].to_numpy()[repeat],
@@ -114,7 +133,7 @@ def _table(
             "issued_at": run.as_of,
             "ts": times[np.tile(np.arange(n_steps), len(rows))],
             **{quantile_column(q): values[levels.index(q)][rows].ravel() for q in shown},
-            "model": np.asarray(models)[repeat],
+            "model": np.asarray(told.models)[repeat],
             "confidence": champions.confidence[repeat],
             "model_version": version,
             "run_id": run.run_id,

@@ -27,6 +27,7 @@ from models.seasonal_level import SeasonalLevel
 from models.seasonal_naive import SeasonalDay, SeasonalMedian, SeasonalNaive, SeasonalPeak
 from pipelines.accounting import NOT_WATCHED
 from pipelines.detecting import learn_detectors
+from pipelines.extensions import own_forecasters
 from pipelines.floor_learning import with_floor_costs
 from pipelines.regimes import deploys_of, earlier_regime, moved
 from pipelines.settings import Settings
@@ -211,7 +212,13 @@ def by_calendar(panel: Panel, settings: Settings) -> list[tuple[Calendar, Panel]
 
 
 def forecasters(settings: Settings) -> list[Forecaster]:
-    """The configured forecasters, the seasonal-naive bar always among them."""
+    """The configured forecasters, the seasonal-naive bar always among them.
+
+    Raises
+    ------
+    ConfigError
+        One of the user's own cannot be loaded.
+    """
     s = settings.forecast
     every: dict[str, Forecaster] = {
         "seasonal_naive": SeasonalNaive(s.seasonal_naive),
@@ -229,7 +236,8 @@ def forecasters(settings: Settings) -> list[Forecaster]:
         ),
         "classical": Classical(s.classical),
     }
-    return [f for name, f in every.items() if name in s.models or name == "seasonal_naive"]
+    named = [f for name, f in every.items() if name in s.models or name == "seasonal_naive"]
+    return [*named, *own_forecasters(settings)]
 
 
 def forecastable(panel: Panel, catalog: Catalog) -> Panel:

@@ -35,7 +35,7 @@ from pipelines.errors import ModelError
 from pipelines.learning import Learned, forecasters
 from pipelines.pairs import DETECTOR, FORECASTER, live_pair, same_training
 from pipelines.run import Run
-from pipelines.served import Served
+from pipelines.served import Served, configured
 from pipelines.settings import Settings
 
 __all__ = [
@@ -157,7 +157,8 @@ def check_round_trip(model: Path, settings: Settings, label: str = "") -> None:
             raise ModelError(f"{label}, {name}: the logged version forecasts nothing")
     if not any_bundle:
         raise ModelError(f"{label}: the logged version holds no bundle")
-    answer = score_example(model, LOADER, label)
+    with configured(settings):
+        answer = score_example(model, LOADER, label)
     if answer is not None and not np.isfinite(np.asarray(answer[list(_TOLD & {*answer})])).any():
         raise ModelError(f"{label}: the answer to its input example holds no number")
 

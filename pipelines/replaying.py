@@ -9,7 +9,6 @@ samples know pods and HPAs, those are replayed; else every load is given the pod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,45 +17,28 @@ import pandas as pd
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from features.metrics import Catalog
-from features.panel import Panel
-from models.hpa_spec import HpaSpec
-from models.replay import compare, totals
 from pipelines.artifacts import publish
 from pipelines.clock import now
 from pipelines.errors import ConfigError, HistoryError
-from pipelines.floors_held import replay_rows, savings
+from pipelines.floors_held import savings
 from pipelines.outcome import Outcome, merge_reasons, reasons
 from pipelines.replay_hpas import ReplayHpas, read_hpas
-from pipelines.replay_weeks import RULES_SPAN, prepared_week
+from pipelines.replay_tables import (
+    STAMPS,
+    WeekReplay,
+    knows_pods,
+    replay_start,
+    replay_week,
+    replay_weeks,
+    spans,
+    told_rows,
+)
 from pipelines.run import Run, RunRef
-from pipelines.settings import Settings
 from pipelines.shadow import advice_of_loads, told_advice
 from pipelines.spreading import where
 from pipelines.tasks import run_shards, threads
 
 __all__ = ["WeekReplay", "replay", "replay_week"]
-
-_STAMPS = ("evaluated_at", "started_at")
-_HPA = {"cpu_usage_cores", "cpu_request_cores", "replicas", "hpa_max_replicas"}
-
-
-@dataclass(frozen=True, slots=True)
-class WeekReplay:
-    """What came out for some workloads.
-
-    Attributes
-    ----------
-    table : frame
-        ``models.replay.compare``'s rows, ``metric``, whose load was replayed, and ``measured_h``.
-        Core-hours: an assumed pod can burn one core.
-    skipped : frame ``workload, metric, reason``
-    notes : what a person should know of given HPAs, a line each
-    """
-
-    table: pd.DataFrame
-    skipped: pd.DataFrame
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +77,10 @@ def replay(
         raise ConfigError(f"--weeks must be 1 or more, got {weeks}")
     ref = RunRef.resolve(config, inputs, out, as_of, now())
     run = ref.open()
-    measured, hpas = _knows_pods(run, weeks), read_hpas(run.settings, hpa)
+    measured, hpas = knows_pods(run, weeks), read_hpas(run.settings, hpa)
     shards = run_shards(
         replay_shard,
-        [_Ask(r, measured, hpas, weeks) for r in run.shards(_begin(run, weeks))],
+        [_Ask(r, measured, hpas, weeks) for r in run.shards(replay_start(run, weeks))],
         workers=run.settings.shards.workers,
         max_failed_share=run.settings.shards.max_failed_share,
         where=where(run),
@@ -138,81 +120,14 @@ def replay(
 def replay_shard(ask: _Ask) -> WeekReplay:
     """Replay one shard."""
     run = ask.run.open()
-    panel = run.panel(_begin(run, ask.weeks), run.as_of)
-    hpas = ask.hpas.of(panel.keys["workload"].unique())
-    tables, skipped, notes = list[pd.DataFrame](), list[pd.DataFrame](), set[str]()
-    for begin, end in _spans(run, ask.weeks):
-        known = panel.window(end=end)
-        week = replay_week(
-            known, begin, run.catalog, run.settings, measured=ask.measured, hpas=hpas
-        )
-        tables.append(week.table.assign(evaluated_at=end, started_at=begin))
-        skipped.append(week.skipped)
-        notes |= {*week.notes}
-    table = pd.concat([t for t in tables if len(t)] or tables[:1], ignore_index=True)
-    return WeekReplay(table, _never(skipped, table), tuple(sorted(notes)))
-
-
-def _never(skipped: list[pd.DataFrame], table: pd.DataFrame) -> pd.DataFrame:
-    """What was left out of every week, with its newest reason."""
-    load = ["workload", "metric"]
-    left = pd.concat(skipped, ignore_index=True).drop_duplicates(load, keep="last")
-    if table.empty:
-        return left
-    done = pd.MultiIndex.from_frame(table[load].astype("str"))
-    return left[~pd.MultiIndex.from_frame(left[load].astype("str")).isin(done)]
-
-
-def replay_week(
-    panel: Panel,
-    start: pd.Timestamp,
-    catalog: Catalog,
-    settings: Settings,
-    *,
-    measured: bool,
-    hpas: Mapping[str, HpaSpec] | None = None,
-) -> WeekReplay:
-    """Replay all of a panel from ``start`` on.
-
-    ``measured``: the panel knows pods and HPAs; otherwise every demand, and every metric that the
-    catalog does not know, is a load of its own. ``hpas``: workload → its autoscaler, where known.
-    """
-    ready, skipped = prepared_week(panel, start, catalog, settings, measured=measured, hpas=hpas)
-    if ready is None:
-        return WeekReplay(pd.DataFrame(), skipped)
-    step_s = ready.week.step / pd.Timedelta(1, "s")
-    table = compare(ready.week.values, step_s, **ready.given(settings))
-    hours = np.isfinite(ready.week.values).sum(axis=1) * (step_s / 3600)
-    table["measured_h"] = hours[table["workload"].astype(int)]
-    return WeekReplay(ready.named(table), skipped, ready.notes)
-
-
-def _spans(run: Run, weeks: int) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
-    """Where the weeks begin and end, the oldest first."""
-    length = pd.Timedelta(run.settings.evaluate.window_days, "D")
-    return [(run.as_of - (k + 1) * length, run.as_of - k * length) for k in reversed(range(weeks))]
-
-
-def _begin(run: Run, weeks: int) -> pd.Timestamp:
-    past = max(pd.Timedelta(run.settings.history.days, "D"), RULES_SPAN)
-    return _spans(run, weeks)[0][0] - past
-
-
-def _knows_pods(run: Run, weeks: int) -> bool:
-    """Whether the samples before the weeks' end hold CPU usage, requests and an HPA of anybody."""
-    metrics = run.samples(_begin(run, weeks), run.as_of)["metric"]
-    return set(metrics.unique()) >= _HPA
+    return replay_weeks(run, ask.measured, ask.hpas, ask.weeks)
 
 
 def _rows(table: pd.DataFrame, advice: pd.DataFrame) -> list[dict[str, Any]]:
-    """Sums a policy (workload ``*``) first, then one row a workload, week and policy, and after
-    several weeks a row a workload with the verdict; None is "n/a"."""
-    table = table.assign(**{c: table[c].map(pd.Timestamp.isoformat) for c in _STAMPS})
-    every = pd.concat([totals(table).assign(workload="*", metric="*"), table], ignore_index=True)
-    shares = ["metric", "unserved_cut_share", "over_target_cut_share", "replica_hours_ratio"]
-    known = pd.concat([replay_rows(every), every[shares]], axis=1)
+    """``told_rows``, and after several weeks a row a workload with the verdict; None is "n/a"."""
+    table = table.assign(**{c: table[c].map(pd.Timestamp.isoformat) for c in STAMPS})
     told = advice.assign(policy="advice") if len(advice) else advice
-    return _plain(known) + _plain(told)
+    return _plain(told_rows(table)) + _plain(told)
 
 
 def _plain(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -234,7 +149,7 @@ def _notes(run: Run, measured: bool, weeks: int) -> tuple[str, ...]:
     told = (
         f"  floors carry the quantile that pays (a missing pod costs {under:g} × an idle one), "
         f"of forecasts issued every {issue.every_min:g} min, {issue.delay_s:g} s late, by models "
-        f"that were learned at {start}, {_spans(run, weeks)[0][0]:%Y-%m-%d %H:%M} UTC, from at "
+        f"that were learned at {start}, {spans(run, weeks)[0][0]:%Y-%m-%d %H:%M} UTC, from at "
         f"most {settings.history.days:g} days"
     )
     rules = f"sync {hpa.sync_s:g} s, scale-down window {hpa.stabilisation_s:g} s"

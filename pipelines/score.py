@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -14,7 +14,7 @@ import pyarrow as pa
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from features.frames import LEAKS, SCORES, SKIPS
+from features.frames import SCORES, SKIPS
 from features.panel import Panel
 from pipelines.accounting import silent_series
 from pipelines.artifacts import publish
@@ -26,21 +26,19 @@ from pipelines.gathered import gather, gathered
 from pipelines.grouping import told_incidents
 from pipelines.learning import Learned
 from pipelines.moments import parse_time
-from pipelines.outcome import Outcome, counted, merge_reasons, panel_counts, reasons, told
+from pipelines.outcome import Outcome, counted, merge_reasons, reasons, told
 from pipelines.parameters import Moment
 from pipelines.registry import DETECTOR, load_live
 from pipelines.replayed import replayed
 from pipelines.run import Run, RunRef, part_name
-from pipelines.score_rows import with_silences
-from pipelines.scoring import (
-    NOTHING_TO_SCORE,
-    accounted,
-    leaks_reach,
-    points_without_score,
-    reach,
-    scorable,
-    score_window,
+from pipelines.score_shards import (
+    ScoredShard,
+    check_window,
+    keep_scored,
+    run_stamp,
+    scored_from,
 )
+from pipelines.scoring import NOTHING_TO_SCORE, score_window
 from pipelines.spreading import where
 from pipelines.staging import commit_tables, keep, staged
 from pipelines.tasks import call, run_shards, threads
@@ -57,17 +55,6 @@ class _Window:
     run: RunRef
     start: str
     train_until: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """What one shard reports; ``rows`` of scores and leaks, reasons and counts of the rest."""
-
-    series: int = 0
-    rows: int = 0
-    skipped: Mapping[str, int] = field(default_factory=dict[str, int])
-    no_leaks: Mapping[str, int] = field(default_factory=dict[str, int])
-    counts: Counter[str] = field(default_factory=Counter[str])
 
 
 @flow(name="score", task_runner=threads(), timeout_seconds=1800)
@@ -98,7 +85,7 @@ def score(
     if catch_up and (standing := caught_up(run, "score", SCORES)):
         return publish(standing)
     begin, until = _span(run, train_until, start)
-    since = _history(run, begin, until)
+    since = scored_from(run.settings, begin, until)
     windows = [
         _Window(r, begin.isoformat(), until.isoformat() if until else None)
         for r in run.shards(since)
@@ -113,7 +100,7 @@ def score(
             where=where(run, "score"),
         )
         silent = silent_series(run, since, NOTHING_TO_SCORE)
-        keep(run, "score", SKIPS, silent.assign(step="score", **_stamp(run)), beside=True)
+        keep(run, "score", SKIPS, silent.assign(step="score", **run_stamp(run)), beside=True)
         skipped = merge_reasons([*(d.skipped for d in shards.results), reasons(silent)])
         if not any(d.rows for d in shards.results):
             raise HistoryError(
@@ -143,36 +130,21 @@ def score(
 
 @task(cache_policy=NO_CACHE)
 @traced
-def score_shard(window: _Window) -> _Done:
+def score_shard(window: _Window) -> ScoredShard:
     """Score one shard and keep its scores and leaks aside."""
     run = window.run.open()
     start = parse_time(window.start, "start")
     until = parse_time(window.train_until, "--train-until") if window.train_until else None
-    panel = gathered(run, _history(run, start, until), "score")
+    panel = gathered(run, scored_from(run.settings, start, until), "score")
     if not panel.n_series:
-        return _Done()
+        return ScoredShard()
     if until is not None:
         scored, version = replayed(panel, until, run.catalog, run.settings), run.run_id
         scored = scored.since(start)
     else:
         live, version = _live(run, panel)
         scored = score_window(live, panel, start, run.catalog, run.settings)
-    stamp = {"model_version": version, "run_id": run.run_id}
-    valid_until = run.as_of + pd.Timedelta(run.settings.detect.valid_for_h, "h")
-    aloud = with_silences(scored.scores, run.settings.silences)
-    scores = aloud.assign(**stamp, valid_until=valid_until)
-    keep(run, "score", SCORES, scores.reindex(columns=SCORES.schema.names))
-    keep(run, "score", LEAKS, scored.leaks.assign(**stamp))
-    unscored = accounted(scored, panel, start, run.catalog, run.settings)
-    skips = (unscored.assign(step="score"), scored.not_judged.assign(step="leaks"))
-    keep(run, "score", SKIPS, pd.concat(skips).assign(**_stamp(run)))
-    return _Done(
-        series=len(scorable(panel, run.catalog)) - len(unscored),
-        rows=len(scores) + len(scored.leaks),
-        skipped=reasons(unscored),
-        no_leaks=reasons(scored.not_judged),
-        counts=panel_counts(panel.counts) + points_without_score(scored, panel, start, run.catalog),
-    )
+    return keep_scored(run, scored, panel, start, version)
 
 
 @task(cache_policy=NO_CACHE)
@@ -192,21 +164,8 @@ def _span(
         )
     until = parse_time(train_until, "--train-until") if train_until else None
     begin = parse_time(start, "--start") if start else until or _resume(run)
-    if until is not None and begin < until:
-        raise ConfigError(
-            f"--start {begin:%Y-%m-%d %H:%M} is before --train-until {until:%Y-%m-%d %H:%M}: "
-            "what was learned from cannot be scored"
-        )
-    if begin >= run.as_of:
-        raise ConfigError(
-            f"nothing to score: it would start at {begin:%Y-%m-%d %H:%M}, and the clock "
-            f"(--as-of) is {run.as_of:%Y-%m-%d %H:%M} UTC"
-        )
+    check_window(begin, until, run.as_of)
     return begin, until
-
-
-def _stamp(run: Run) -> dict[str, Any]:
-    return {"issued_at": run.as_of, "run_id": run.run_id}
 
 
 def _told_note(figures: Mapping[str, float]) -> str:
@@ -221,14 +180,6 @@ def _told_note(figures: Mapping[str, float]) -> str:
 
 def _leak_notes(no_leaks: Mapping[str, int]) -> tuple[str, ...]:
     return (f"  not judged for leaks: {told(no_leaks)}",) if no_leaks else ()
-
-
-def _history(run: Run, start: pd.Timestamp, until: pd.Timestamp | None) -> pd.Timestamp:
-    """From when on samples are read."""
-    back = max(reach(run.settings), leaks_reach(run.settings))
-    if until is None:
-        return start - back
-    return until - max(back, pd.Timedelta(days=run.settings.history.days))
 
 
 def _live(run: Run, panel: Panel) -> tuple[Sequence[Learned], str]:

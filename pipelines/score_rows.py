@@ -21,11 +21,12 @@ from features.signals import LOOK_BACK_STEPS, Signals, build_signals
 from features.silences import Silence, silenced_rows
 from models.band import Band, reasons_text
 from models.base import CRITICAL, WHOLE_WORKLOAD
+from models.budgeted import Budgeted
 from models.isolation_forest import IsolationForest, contributions_text
 from pipelines.learning import Learned
 from pipelines.settings import Settings
 
-__all__ = ["SILENCED", "band_rows", "forest_rows", "signals_since", "with_silences"]
+__all__ = ["SILENCED", "band_rows", "forest_rows", "own_rows", "signals_since", "with_silences"]
 
 SILENCED = "silenced"
 """The severity of what nobody wants to be told of: it makes no incident."""
@@ -83,6 +84,27 @@ def forest_rows(
         lower=np.nan,
         upper=np.nan,
         value=said.raw[rows, cols],
+        severity=_severity(score),
+        reason=text,
+    )
+
+
+def own_rows(
+    detector: Budgeted, learned: Learned, panel: Panel, expected: Floats, start: pd.Timestamp
+) -> pd.DataFrame:
+    """What a detector of the user's own says of every series from ``start`` on, as ``band_rows``."""
+    said = detector.score(learned.detectors[detector.name], panel, expected)
+    rows, cols = np.nonzero(~np.isnan(said.score) & (panel.times >= start))
+    score, raw, line = said.score[rows, cols], said.raw[rows, cols], said.line[rows]
+    text = np.full(len(rows), "", dtype=object)
+    for i in np.flatnonzero(score >= 1):
+        text[i] = f"{detector.name} {raw[i]:.3g}, alert line {line[i]:.3g}"
+    return _rows(panel.keys, panel.times, rows, cols, detector.name).assign(
+        score=score,
+        expected=expected[rows, cols],
+        lower=np.nan,
+        upper=np.nan,
+        value=panel.values[rows, cols],
         severity=_severity(score),
         reason=text,
     )

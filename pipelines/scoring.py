@@ -19,7 +19,7 @@ from features.frames import LEAKS, SCORES
 from features.metrics import Catalog
 from features.panel import Panel
 from features.quality import judge
-from models.base import WHOLE_WORKLOAD
+from models.band import Band
 from models.memory_slope import LEAK_COLUMNS, MemorySlope
 from pipelines.accounting import NOT_WATCHED
 from pipelines.leak_scoring import find_leaks
@@ -121,7 +121,9 @@ def score_window(
         for rows in rows_of(learned, panel, start, panel.end, catalog, settings)
     ]
     more, refused = _young_rows(trained, panel, start, catalog, settings)
-    leaks, not_judged = _leaks(panel, start, catalog, settings)
+    leaks, not_judged = _no_leaks(), _last([])
+    if "memory_slope" in settings.detect.detectors:
+        leaks, not_judged = _leaks(panel, start, catalog, settings)
     nothing: pd.DataFrame = SCORES.schema.empty_table().to_pandas()
     scores = _outside_maintenance(_rows([*parts, *more], nothing), settings)
     return Scored(scores, leaks, refused, not_judged)
@@ -151,9 +153,7 @@ def points_without_score(
     """How many samples' steps from ``start`` on nobody has judged."""
     rows = scorable(panel, catalog)
     measured = int((~np.isnan(panel.values[rows][:, panel.times >= start])).sum())
-    judged = int(
-        scored.scores.loc[scored.scores["metric"] != WHOLE_WORKLOAD, "value"].notna().sum()
-    )
+    judged = int(scored.scores.loc[scored.scores["detector"] == Band.name, "value"].notna().sum())
     return Counter({"not scored: too young, or too little to learn from": measured - judged})
 
 
@@ -204,7 +204,8 @@ def _known(trained: Sequence[Learned]) -> dict[str, pd.DataFrame]:
     keys = pd.DataFrame({c: pd.Series(dtype="str") for c in _KEY})
     bands = [b.detectors["band"] for b in trained]
     usable = [b.keys[np.isfinite(b.arrays["threshold"])] for b in bands]
-    forests = [b.detectors["isolation_forest"].keys for b in trained]
+    whole = ("isolation_forest", "together")  # whoever there is, both know the same workloads
+    forests = [b.detectors[n].keys for b in trained for n in whole if n in b.detectors]
     return {
         "band": pd.concat([keys, *(k[_KEY] for k in usable)]),
         "isolation_forest": pd.concat([keys[["workload"]], *forests]),

@@ -12,14 +12,17 @@ detector    ``workload, metric, ts`` (ISO 8601),    ``workload, metric, ts, scor
 ==========  ======================================  ============================================
 
 A bundle is read when it is asked for, so 10,000 workloads need not fit in memory. What a forest or
-the joint score says needs all of a workload's metrics: ``foretide score``.
+the joint score says needs all of a workload's metrics: ``foretide score``. A forecaster of your own is
+asked where the environment names it (``FORETIDE_FORECAST__MODELS``, ``FORETIDE_EXTENSIONS_PATH``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,9 +36,10 @@ from models.bundle_index import read_index
 from models.champion import Champions
 from pipelines.adapters.tracking import Example
 from pipelines.learning import forecasters
-from pipelines.settings import ForecasterName, Settings, load_settings
+from pipelines.settings import Settings, load_settings
+from pipelines.settings_names import FORECASTERS
 
-__all__ = ["Served", "example_of"]
+__all__ = ["Served", "configured", "example_of"]
 
 _KEY = ["workload", "metric"]
 _TRIED = 50
@@ -45,6 +49,19 @@ _FORECAST = pd.DataFrame([_SERIES | {"ts": _MOMENT} | {quantile_column(q): 0.0 f
 _SCORES = pd.DataFrame(
     [_SERIES | {"ts": _MOMENT} | dict.fromkeys(("score", "lower", "upper"), 0.0)]
 )
+
+
+_SETTINGS: ContextVar[Settings | None] = ContextVar("settings", default=None)
+
+
+@contextmanager
+def configured(settings: Settings) -> Generator[None]:
+    """Versions are asked with these settings, not with those of the environment."""
+    token = _SETTINGS.set(settings)
+    try:
+        yield
+    finally:
+        _SETTINGS.reset(token)
 
 
 class Served:
@@ -67,7 +84,7 @@ class Served:
         del params
         told = model_input["workload"].dropna() if "workload" in model_input else ()
         wanted = sorted({str(name) for name in told}) or None
-        settings = _every_model(load_settings())
+        settings = _every_model(_SETTINGS.get() or load_settings())
         frames = [
             _forecast(bundle, model_input, settings)
             if "champion" in bundle
@@ -182,6 +199,8 @@ def _folders(root: Path, workloads: Collection[str] | None) -> list[Path]:
 
 
 def _every_model(settings: Settings) -> Settings:
-    """A version may need a model that this machine's configuration does not name."""
-    forecast = settings.forecast.model_copy(update={"models": get_args(ForecasterName)})
+    """A version may need a model that this machine's configuration does not name; of the user's
+    own only those that it names, since what a version says of code is nothing to us."""
+    every = tuple(dict.fromkeys((*FORECASTERS, *settings.forecast.models)))
+    forecast = settings.forecast.model_copy(update={"models": every})
     return settings.model_copy(update={"forecast": forecast})

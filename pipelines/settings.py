@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_type_hints
 
@@ -27,6 +28,7 @@ from features.civil import Calendar
 from features.quality import QualityParams
 from features.silences import Silence
 from models.band import BandParams
+from models.budgeted import BudgetedParams
 from models.champion_fit import ChampionParams
 from models.classical import ClassicalParams
 from models.decomposition import DecompositionParams
@@ -42,6 +44,7 @@ from models.value import ValueParams
 from pipelines.errors import ConfigError
 from pipelines.hygiene import HygieneParams
 from pipelines.report.data import ReportParams
+from pipelines.settings_names import DETECTORS, Detecting, Forecasting
 from pipelines.settings_notify import NotifySettings
 from pipelines.settings_outside import (
     ClusterSettings,
@@ -61,19 +64,6 @@ _HERE = Path(__file__).parent
 # In a wheel the data lies inside the package; in a checkout it is the folder beside it.
 CONFIG_DIR = _HERE / "config" if (_HERE / "config").is_dir() else _HERE.parent / "config"
 
-ForecasterName = Literal[
-    "seasonal_naive",
-    "seasonal_median",
-    "seasonal_day",
-    "seasonal_peak",
-    "seasonal_level",
-    "seasonal_level_slow",
-    "decomposition",
-    "prophet",
-    "prophet_multiplicative",
-    "classical",
-]
-
 
 class HistorySettings(Section):
     """How much of the past is read, and on which grid."""
@@ -87,7 +77,7 @@ class ForecastSettings(Section):
     """What is forecast, by which models, how far."""
 
     horizon_h: float = Field(default=168, gt=0)
-    models: tuple[ForecasterName, ...] = (
+    models: tuple[Forecasting, ...] = (
         "seasonal_naive",
         "seasonal_median",
         "seasonal_day",
@@ -116,6 +106,8 @@ class ForecastSettings(Section):
 class DetectSettings(Section):
     """What is anomalous, and what becomes an incident."""
 
+    detectors: Detecting = DETECTORS
+    """Who is asked; the band always is."""
     valid_for_h: float = Field(default=1, gt=0)
     """How long a published score may be used."""
     refit_every_h: float | None = Field(default=24, ge=0)
@@ -128,6 +120,8 @@ class DetectSettings(Section):
     isolation_forest: IsolationForestParams = IsolationForestParams()
     together: TogetherParams = TogetherParams()
     memory_slope: MemorySlopeParams = MemorySlopeParams()
+    own: BudgetedParams = BudgetedParams()
+    """For each detector of a user's own."""
     leak_every_s: int = Field(default=3600, gt=0)
     """How often leaks are judged when a longer stretch is scored in one run."""
     regroup_h: float = Field(default=24, gt=0)
@@ -198,6 +192,8 @@ class Settings(BaseSettings):
     """How much of the past the report charts."""
     shards: ShardSettings = ShardSettings()
     watch: WatchSettings = WatchSettings()
+    extensions_path: str = ""
+    """A folder with modules of the user's own; empty: only installed packages are imported."""
 
     @classmethod
     def settings_customise_sources(
@@ -213,24 +209,26 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
 
-def load_settings(path: str | Path | None = None) -> Settings:
+def load_settings(path: str | Path | Mapping[str, Any] | None = None) -> Settings:
     """Read and check the configuration.
 
     Parameters
     ----------
     path
-        A YAML file; nothing means the defaults.
+        A YAML file, or what one would hold; nothing means the defaults.
 
     Raises
     ------
     ConfigError
         The file cannot be read, or a key or value is wrong; the text names every one of them.
     """
-    data = _read_yaml(Path(path)) if path is not None else {}
+    file = None if isinstance(path, Mapping) else path
+    given = path if isinstance(path, Mapping) else {}
+    data = given if file is None else _read_yaml(Path(file))
     try:
         return Settings(**data)
     except ValidationError as error:
-        raise ConfigError(_explain(error, path)) from None
+        raise ConfigError(_explain(error, file)) from None
     except SettingsError as error:
         raise ConfigError(f"environment: {error}; write lists and maps as JSON") from None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
@@ -15,6 +15,7 @@ from pipelines.adapters.files import FilesParams
 from pipelines.adapters.http import HttpParams
 from pipelines.adapters.prometheus import PrometheusParams
 from pipelines.bill import Budget, Prices
+from pipelines.plugins import is_spec
 
 __all__ = [
     "ClusterSettings",
@@ -25,6 +26,7 @@ __all__ = [
     "TrackingSettings",
 ]
 
+SourceKind = Literal["prometheus", "cloudwatch", "datadog", "files"]
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -37,7 +39,10 @@ class Section(BaseModel):
 class SourceSettings(Section):
     """Where metrics come from."""
 
-    kind: Literal["prometheus", "cloudwatch", "datadog", "files"] = "prometheus"
+    kind: str = "prometheus"
+    """One of ``SourceKind``, or ``package.module:Class``, a source of the user's own."""
+    options: dict[str, Any] = Field(default_factory=dict[str, Any], repr=False)
+    """What a source of the user's own is made with."""
     url: str = "http://127.0.0.1:9090"
     cluster: str = "default"
     """Name of the cluster where the series carry no ``cluster`` label."""
@@ -74,6 +79,14 @@ class SourceSettings(Section):
     """For kind ``files``: files of samples, folders or s3:// prefixes of them."""
     files: FilesParams = FilesParams()
 
+    @field_validator("kind")
+    @classmethod
+    def _check_kind(cls, kind: str) -> str:
+        if kind in get_args(SourceKind) or is_spec(kind):
+            return kind
+        words = ", ".join(get_args(SourceKind))
+        raise ValueError(f"expected one of {words}, or package.module:Class, got {kind!r}")
+
     @field_validator("headers")
     @classmethod
     def _check_headers(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
@@ -85,6 +98,8 @@ class SourceSettings(Section):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
+        if self.options and not is_spec(self.kind):
+            raise ValueError(f"options are for a kind of package.module:Class, got {self.kind!r}")
         if self.split_by and not self.select.get(self.split_by):
             raise ValueError(f"split_by {self.split_by!r} needs its values in select")
         if self.password.get_secret_value() and not self.username:
@@ -102,6 +117,8 @@ class SourceSettings(Section):
     @property
     def catalog_name(self) -> str:
         """The catalog that is read."""
+        if is_spec(self.kind):
+            return self.catalog or "base"  # it says what metrics mean, and no query
         return self.catalog or ("prometheus" if self.kind == "files" else self.kind)
 
     @property

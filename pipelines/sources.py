@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 import time
@@ -30,6 +32,7 @@ from pipelines.adapters.sigv4 import amp_auth, is_amp
 from pipelines.adapters.source import Source
 from pipelines.bill import Allowance, Meter
 from pipelines.errors import ConfigError
+from pipelines.extensions import own_source
 from pipelines.run import Run
 from pipelines.settings_outside import SourceSettings
 
@@ -74,6 +77,8 @@ def open_source(run: Run, left: Allowance = _UNBOUND) -> Generator[Source]:
             yield _cloudwatch(source)
         case "datadog":
             yield _datadog(source)
+        case _:
+            yield own_source(run.settings)
 
 
 def open_http(source: SourceSettings, transport: httpx.BaseTransport | None = None) -> httpx.Client:
@@ -173,6 +178,8 @@ def shown(run: Run) -> str:
             return "CloudWatch" + (f" in {source.aws.region}" if source.aws.region else "")
         case "datadog":
             return f"Datadog at {source.datadog.address}"
+        case own:
+            return own
 
 
 def identity(run: Run) -> str:
@@ -184,10 +191,13 @@ def identity(run: Run) -> str:
             where = f"{parts.hostname}:{parts.port or ''}{parts.path.rstrip('/')}#{source.tenant}"
         case "datadog":
             where = f"{source.datadog.address}#{datadog_principal(_datadog_keys(source)[0], '')}"
-        case _:
+        case "files" | "cloudwatch":
             said = (source.aws.region, source.aws.profile, source.aws.role_arn)
             around = (os.environ.get(n, "") for n in ("AWS_REGION", "AWS_PROFILE", "AWS_ROLE_ARN"))
             where = "#".join((*said, *around, *source.cloudwatch.account_ids))
+        case _:
+            options = json.dumps(source.options, sort_keys=True, default=str)
+            where = hashlib.sha256(options.encode()).hexdigest()[:16]
     return f"{source.kind} {where} {source.cluster}"
 
 

@@ -18,8 +18,9 @@ from features.metrics import Catalog
 from features.panel import Floats, Panel
 from models.band import Band
 from pipelines.errors import ModelError
+from pipelines.extensions import own_detectors
 from pipelines.learning import Learned, forecasters
-from pipelines.score_rows import band_rows, forest_rows
+from pipelines.score_rows import band_rows, forest_rows, own_rows
 from pipelines.settings import Settings
 from pipelines.stretches import on_grid, reaching_back, stretches
 from pipelines.together_rows import together_rows
@@ -65,10 +66,22 @@ def rows_of(
         expected = _expected(learned, own, piece, settings)
         first = max(begin, start)
         yield _still_there(band_rows(learned, piece, expected, first, settings), piece, settings)
-        if len(learned.detectors["isolation_forest"].keys):
+        if _asked("isolation_forest", learned, settings):
             yield forest_rows(learned, piece, expected, first, catalog, settings)
-        if "together" in learned.detectors and len(learned.detectors["together"].keys):
+        if _asked("together", learned, settings):
             yield together_rows(learned, piece, expected, first, catalog, settings)
+        for detector in own_detectors(settings):
+            if detector.name in learned.detectors:
+                yield own_rows(detector, learned, piece, expected, first)
+
+
+def _asked(name: str, learned: Learned, settings: Settings) -> bool:
+    """Whether a detector is configured, and was trained for somebody."""
+    return (
+        name in settings.detect.detectors
+        and name in learned.detectors
+        and len(learned.detectors[name].keys) > 0
+    )
 
 
 def _as_registered(learned: Learned) -> Learned:

@@ -15,7 +15,7 @@ from pipelines.plain import plain
 from pipelines.run import Run
 from pipelines.value import ALL
 
-__all__ = ["told_value", "value_document", "value_file"]
+__all__ = ["told_value", "value_document", "value_file", "value_lines"]
 
 
 def told_value(table: pd.DataFrame) -> tuple[str, ...]:
@@ -41,11 +41,28 @@ def value_document(table: pd.DataFrame, params: ValueParams) -> str:
         "| what | figure | interval | |\n|---|---|---|---|\n"
     )
     lines = [
-        f"| {_WORDS[row['name']]} | {_shown(row['value'], row['unit'])} "
-        f"| {_span(row).strip(' ()')} | {row['reason']} |"
-        for row in _rows(table, ALL)
+        f"| {row['what']} | {row['figure']} | {row['interval']} | {row['reason']} |"
+        for row in value_lines(table, ALL)
     ]
     return head + "\n".join(lines) + "\n" + _by_cluster(table)
+
+
+def value_lines(table: pd.DataFrame, scope: str | None = None) -> list[dict[str, str]]:
+    """Every figure in words, of one scope or of each: ``scope, name, what, figure, interval,
+    reason``, and ``told``, the shorter words for what matters most (empty for all else)."""
+    rows = table if scope is None else table[table["scope"] == scope]
+    return [
+        {
+            "scope": str(row["scope"]),
+            "name": (name := str(row["name"])),
+            "what": _WORDS.get(name, name),
+            "told": _TOLD.get(name, ""),
+            "figure": _shown(row["value"], row["unit"]),
+            "interval": _span(row).strip(" ()"),
+            "reason": row["reason"] or "",
+        }
+        for row in rows.to_dict("records")
+    ]
 
 
 def _by_cluster(table: pd.DataFrame) -> str:

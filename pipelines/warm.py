@@ -9,7 +9,6 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -23,7 +22,8 @@ from models.per_pod import per_pod_curve
 from pipelines.learning import forecasters
 from pipelines.replaying import replay
 from pipelines.score import score
-from pipelines.settings import ForecasterName, ForecastSettings, Settings
+from pipelines.settings import ForecastSettings, Settings
+from pipelines.settings_names import FORECASTERS
 
 __all__ = ["warm"]
 
@@ -67,7 +67,7 @@ def _forecasters() -> None:
         pd.DataFrame(names, dtype="str"), pd.Timestamp(0, tz="UTC"), pd.Timedelta("1h"), values
     )
     fine = replace(panel, step=pd.Timedelta("5min"))
-    every = Settings(forecast=ForecastSettings(models=get_args(ForecasterName)))
+    every = Settings(forecast=ForecastSettings(models=FORECASTERS))
     for forecaster in forecasters(every):
         for seen in (panel, fine):
             forecaster.predict(forecaster.fit(seen), seen.end, 1, (0.5,))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pandas as pd
 import pyarrow as pa
@@ -179,6 +179,7 @@ class Estimate:
         return Estimate(**counts, notes=tuple(dict.fromkeys((*self.notes, *other.notes))))
 
 
+@runtime_checkable
 class Source(Protocol):
     """One outside system that has metrics."""
 

@@ -14,7 +14,7 @@ from pipelines.adapters.prometheus import PrometheusSource
 from pipelines.adapters.sigv4 import region_of
 from pipelines.doctor.check import Check
 from pipelines.doctor.network import ask_metrics, check_aws, check_source, judge_metrics
-from pipelines.doctor.remedies import DOUBTS, remedy_of
+from pipelines.doctor.remedies import DOUBTS, OWN_DOUBT, remedy_of
 from pipelines.errors import ForetideError
 from pipelines.run import Run
 from pipelines.settings_outside import SourceSettings
@@ -80,7 +80,7 @@ def _prometheus(
         once = replace(source.prometheus, attempts=1)
         asking = PrometheusSource(client, cluster=source.cluster, params=once)
         seen = ask_metrics(asking, metrics, run.as_of, run.step or _STEP)
-        yield from judge_metrics(seen, source.catalog_name, DOUBTS[source.kind])
+        yield from judge_metrics(seen, source.catalog_name, DOUBTS.get(source.kind, OWN_DOUBT))
 
 
 def _metrics(run: Run) -> Iterator[Check]:
@@ -99,7 +99,7 @@ def _metrics(run: Run) -> Iterator[Check]:
         seen += ask_metrics(asking, metrics[1:], run.as_of, step, is_billed=is_billed)
     untried = "; cloudwatch:GetMetricData, which is billed and ingest needs, was not tried"
     yield Check("source", "ok", f"{shown(run)} answers{untried if is_billed else ''}")
-    yield from judge_metrics(seen, source.catalog_name, DOUBTS[source.kind])
+    yield from judge_metrics(seen, source.catalog_name, DOUBTS.get(source.kind, OWN_DOUBT))
 
 
 def _once(run: Run) -> Run:

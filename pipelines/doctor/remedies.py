@@ -7,7 +7,7 @@ import re
 from pipelines.adapters.aws import AwsParams
 from pipelines.errors import AccessDenied, ConfigError, ForetideError, SourceUnreachable
 
-__all__ = ["AMP_DENIED", "DOUBTS", "HTTP_DENIED", "remedy_of", "remedy_of_aws"]
+__all__ = ["AMP_DENIED", "DOUBTS", "HTTP_DENIED", "OWN_DOUBT", "remedy_of", "remedy_of_aws"]
 
 HTTP_DENIED = (
     "give credentials that may read: source.headers, source.username with source.password, "
@@ -24,6 +24,7 @@ DOUBTS = {
     "datadog": "do the cluster's agents send to source.datadog.site",
 }
 """Kind of source → what to ask oneself where it has nothing."""
+OWN_DOUBT = "does the class that source.kind names have such metrics"
 
 _DENIED = {
     "prometheus": HTTP_DENIED,
@@ -42,6 +43,7 @@ _UNREACHABLE = {
     "reach it (https_proxy)",
     "files": "let this machine reach S3 (https_proxy, AWS_ENDPOINT_URL_S3 for a VPC endpoint)",
 }
+_OWN = "correct source.options, or the class that source.kind names"
 _NO_CREDENTIALS = (
     "set source.aws.profile, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the pod a "
     "role (IRSA, Pod Identity)"
@@ -60,9 +62,9 @@ def remedy_of(error: ForetideError, kind: str) -> str:
     """What to do about an error of the source."""
     match error:
         case AccessDenied():
-            return _DENIED[kind]
+            return _DENIED.get(kind, _OWN)
         case SourceUnreachable():
-            return _UNREACHABLE[kind]
+            return _UNREACHABLE.get(kind, _OWN)
         case _:
             pass
     for begins, remedy in _MISSING:

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from features.panel import Floats
-from pipelines.report.data import Row
+from pipelines.report.data import Row, number, utc
 from pipelines.report.index import Index, Run
 from pipelines.report.lines import encode, listed, thin
+from pipelines.report.scored import ScoreLine
 from pipelines.report.text import duration, metric_title, shorten, unit_of
 
 __all__ = ["chart", "points_per_trace"]
@@ -28,6 +29,7 @@ _LIMITS = {
     "disk_used_bytes": "disk_limit_bytes",
 }
 _SIGNAL_ROWS = 3
+_STOOD = ("done", "kept")
 _TRACES_GUESS = 12
 
 
@@ -46,7 +48,9 @@ def points_per_trace(index: Index) -> int:
     return max(min(index.params.chart_points, share), 100)
 
 
-def chart(index: Index, workload: str, most: int) -> dict[str, Any]:
+def chart(
+    index: Index, workload: str, most: int, scores: ScoreLine | None = None
+) -> dict[str, Any]:
     """All rows, traces and marks of one workload, ready for msgspec."""
     panels = [_demand(index, workload, m, most) for m in index.demand_metrics(workload)]
     panels += [p for p in (_replicas(index, workload, most),) if p.traces]
@@ -54,6 +58,8 @@ def chart(index: Index, workload: str, most: int) -> dict[str, Any]:
     panels += _signals(index, workload, {p.metric for p in panels}, most)
     panels = [p for p in panels if p.traces]
     _mark_anomalies(index, workload, panels)
+    if scores is not None:
+        panels.append(_scores(scores, most))
     rows, traces = _scaled(panels)
     return {
         "rows": rows,
@@ -105,6 +111,7 @@ def _replicas(index: Index, workload: str, most: int) -> _Panel:
         _measured(index, workload, "hpa_min_replicas", "user_floor", "HPA minimum", most)
     )
     panel.traces.extend(_floors(index.plan.get(workload, [])))
+    panel.traces.extend(_held(index, workload))
     panel.traces.extend(_measured(index, workload, "replicas", "actual", "measured", most))
     panel.traces.extend(
         _issued("required", "required by forecast", "replicas", r, share) for r in runs
@@ -112,17 +119,37 @@ def _replicas(index: Index, workload: str, most: int) -> _Panel:
     return panel
 
 
+def _held(index: Index, workload: str) -> list[dict[str, Any]]:
+    """Floors that were written into the cluster, from when until when they stood."""
+    boxes = [
+        (row["applied_at"], row["expires_at"], float(str(row["after"])))
+        for row in index.data.ledger
+        if row["target"] == workload
+        and row["status"] in _STOOD
+        and "minReplicas" in str(row["field"])
+        and str(row["after"]).isdecimal()
+    ]
+    return _boxes("held", "floor held", boxes)
+
+
 def _floors(plan: list[Row]) -> list[dict[str, Any]]:
-    """The floor that is held, one box a plan row."""
+    """The floors that are planned, one box a plan row."""
+    boxes = [(row["ts_from"], row["ts_to"], row["floor_to"]) for row in plan]
+    return _boxes("floor", "planned floor", boxes)
+
+
+def _boxes(role: str, name: str, boxes: list[tuple[Any, Any, Any]]) -> list[dict[str, Any]]:
+    """One trace of flat pieces with gaps between; a piece that lacks a side is left out."""
     x: list[float] = []
     y: list[float] = []
-    for row in sorted(plan, key=lambda r: str(r["ts_from"])):
-        if any(row[k] != row[k] or row[k] is None for k in ("ts_from", "ts_to", "floor_to")):
+    for begin, end, level in sorted(boxes, key=lambda b: str(b[0])):
+        lo, hi, floor = utc(begin), utc(end), number(level)
+        if lo is None or hi is None or math.isnan(floor):
             continue
-        lo, hi = (row[k].timestamp() * 1000 for k in ("ts_from", "ts_to"))
-        x += [lo, hi, hi]
-        y += [float(row["floor_to"]), float(row["floor_to"]), math.nan]
-    return [{"role": "floor", "name": "planned floor", "x": x, "values": np.array(y)}] if x else []
+        begins, ends = lo.timestamp() * 1000, hi.timestamp() * 1000
+        x += [begins, ends, ends]
+        y += [floor, floor, math.nan]
+    return [{"role": role, "name": name, "x": x, "values": np.array(y)}] if x else []
 
 
 def _resources(index: Index, workload: str, most: int) -> list[_Panel]:
@@ -188,6 +215,17 @@ def _signals(index: Index, workload: str, shown: set[str], most: int) -> list[_P
         for m in names
     ]
     return [p for p in panels if p.traces][:_SIGNAL_ROWS]
+
+
+def _scores(scores: ScoreLine, most: int) -> _Panel:
+    """The highest score at each moment, and the line from which on it is an anomaly."""
+    panel = _Panel("score", "Anomaly score")
+    ends = [scores.start_ms, scores.start_ms + (len(scores.values) - 1) * scores.step_ms]
+    t = (scores.start_ms, scores.step_ms)
+    panel.traces.append(_line("score", "highest score", t, scores.values, most))
+    alert = {"role": "alert", "name": "alert line at 1", "x": ends, "values": np.ones(2)}
+    panel.traces.append(alert)
+    return panel
 
 
 def _mark_anomalies(index: Index, workload: str, panels: list[_Panel]) -> None:

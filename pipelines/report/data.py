@@ -49,6 +49,8 @@ class ReportParams:
         the file can still be opened.
     anomalies_per_chart
         Markers in one chart; the strongest are kept.
+    evidence_incidents
+        Incidents with evidence plots: the open ones, then the strongest.
     series_rows
         Series in the table of champions: those that drifted and those that gain least on the bar.
     naive_model
@@ -61,6 +63,7 @@ class ReportParams:
     chart_points: int = 2500
     chart_values: int = 6_000_000
     anomalies_per_chart: int = 300
+    evidence_incidents: int = 150
     series_rows: int = 3000
     naive_model: str = "seasonal_naive"
 
@@ -71,6 +74,7 @@ class ReportParams:
             if not (np.isfinite(value) and value > 0):
                 raise ValueError(f"{key} must be a positive number of hours, got {value!r}")
         least_of = {"chart_points": 100, "chart_values": 1, "anomalies_per_chart": 0}
+        least_of |= {"evidence_incidents": 0}
         for key, least in (least_of | {"series_rows": 1}).items():
             value = getattr(self, key)
             if value < least:
@@ -104,11 +108,21 @@ class ReportData:
         What is held of nodes: mappings with ``what, where, size, ts_from, ts_to, mode, reason``.
     left_alone : rows ``workload, reason``
         Whose floors the plan does not move.
+    plan_id
+        The name of the plan that counts now; empty where there is none.
     plan_problem
         Why there is a plan that cannot be shown; else empty.
     advice : frame
         The table of that name.
     ledger : rows of the table of that name, each action as it stands
+    approvals : rows
+        What somebody said yes to and holds now: mappings with ``plan_id, approved_at, expires_at,
+        floors`` (workload → the highest floor).
+    value : rows
+        What ``pipelines.value_text.value_lines`` says: ``scope, name, what, told, figure, interval,
+        reason``.
+    value_window
+        From when to when that is told; nothing where it was never judged.
     deploys, restarts : frames ``workload, ts``
     summary : (label, value, hint)
         Figures of the run, worded by whoever measured them.
@@ -130,9 +144,13 @@ class ReportData:
     shortfalls: Sequence[Mapping[str, Any]] = ()
     room: Sequence[Mapping[str, Any]] = ()
     left_alone: Sequence[Mapping[str, Any]] = ()
+    plan_id: str = ""
     plan_problem: str = ""
     advice: pd.DataFrame = field(default_factory=pd.DataFrame)
     ledger: Sequence[Mapping[str, Any]] = ()
+    approvals: Sequence[Mapping[str, Any]] = ()
+    value: Sequence[Mapping[str, Any]] = ()
+    value_window: tuple[pd.Timestamp, pd.Timestamp] | None = None
     deploys: pd.DataFrame = field(default_factory=pd.DataFrame)
     restarts: pd.DataFrame = field(default_factory=pd.DataFrame)
     summary: Sequence[tuple[str, str, str]] = ()

@@ -22,10 +22,12 @@ from features.frames import (
     LEAKS,
     SCORES,
     SKIPS,
+    VALUE,
     Contract,
 )
 from features.panel import Panel
 from models.actions import Hold, Placeholder, Plan
+from pipelines.approvals import approvals
 from pipelines.errors import StoreError
 from pipelines.evaluate import evaluation_file
 from pipelines.explaining import told_verdicts
@@ -35,6 +37,8 @@ from pipelines.plans import newest_plan
 from pipelines.report import render_report
 from pipelines.report.data import ReportData
 from pipelines.run import Run, RunRef
+from pipelines.value import ALL
+from pipelines.value_text import value_lines
 
 __all__ = ["report_data", "write_report"]
 
@@ -125,6 +129,8 @@ def report_data(run: Run, extra: list[tuple[str, str, str]]) -> ReportData:
         **_planned(run),
         advice=_newest(run, ADVICE),
         ledger=_ledger(run),
+        approvals=[asdict(a) for a in approvals(run)],
+        **_value(run),
         deploys=events.loc[events["event"] == DEPLOY, ["workload", "ts"]],
         restarts=events.loc[events["event"] == RESTART, ["workload", "ts"]],
         summary=[*extra, *_summary(run)],
@@ -174,6 +180,7 @@ def _planned(run: Run) -> dict[str, Any]:
     if plan is None:
         return {}
     return {
+        "plan_id": plan.plan_id,
         "plan": plan.rows(),
         "shortfalls": [asdict(s) for s in plan.shortfalls],
         "left_alone": [asdict(n) for n in plan.notes],
@@ -200,6 +207,16 @@ def _room(plan: Plan, action: Placeholder | Hold) -> dict[str, Any]:
 def _ledger(run: Run) -> list[dict[str, Any]]:
     """What was done to clusters in the last day, each action as it stands."""
     return [asdict(e) for e in Ledger(run).entries(run.as_of - _DAY)]
+
+
+def _value(run: Run) -> dict[str, Any]:
+    """The newest week that was judged, all clusters first."""
+    table = _newest(run, VALUE)
+    if table.empty:
+        return {}
+    lines = value_lines(table)
+    window = table["started_at"].min(), table["evaluated_at"].max()
+    return {"value": sorted(lines, key=lambda r: r["scope"] != ALL), "value_window": window}
 
 
 def _summary(run: Run) -> list[tuple[str, str, str]]:

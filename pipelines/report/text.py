@@ -134,4 +134,6 @@ def named(workload: str, numbers: dict[str, int]) -> dict[str, Any]:
         "name": shorten(name),
         "place": " / ".join(shorten(p, 40) for p in (cluster, namespace, kind) if p),
         "full": workload,
+        "cluster": cluster,
+        "namespace": namespace,
     }

@@ -1,18 +1,21 @@
-"""What may need a person: incidents with their causes, and leaks with their time to limit."""
+"""What may need a person: incidents with their causes and evidence, and leaks with their time to
+limit."""
 
 from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 import pandas as pd
 
 from models.alert_noise import noise
+from pipelines.report.causes import evidence_plots
 from pipelines.report.data import Row, listed, number, records, text, utc
 from pipelines.report.index import Index
 from pipelines.report.text import decimal, duration, metric_title, named, quantity, shorten, stamp
 
-__all__ = ["found_incidents", "found_leaks", "told_noise"]
+__all__ = ["count", "found_incidents", "found_leaks", "told_noise"]
 
 _INCIDENT = (
     "incident_id", "started_at", "detected_at", "ended_at", "title", "workloads", "causes", "score",
@@ -20,37 +23,54 @@ _INCIDENT = (
 )  # fmt: skip
 
 
+_PLACES = 200
+
+
 def found_incidents(index: Index, numbers: dict[str, int]) -> list[Row]:
-    """All incidents, open ones first, the strongest first."""
+    """All incidents, open ones first, the strongest first; as many of them as the page holds with
+    the evidence of their first causes."""
+    rows = records(index.data.incidents, *_INCIDENT)
+    out = [_incident(index, row, place, numbers) for place, row in enumerate(rows)]
+    out.sort(key=lambda i: (not i["open"], -np.nan_to_num(i["score"]), _sort(i["started"])))
+    first = [rows[i["place"]] for i in out[: index.params.evidence_incidents]]
+    plots = evidence_plots(index, first)
+    for incident in out:
+        found = plots.get(incident["id"], [])
+        for cause, plot in zip(incident["causes"], found, strict=False):
+            cause["plot"] = plot
+    return out
+
+
+def _incident(index: Index, row: Row, place: int, numbers: dict[str, int]) -> Row:
     now = utc(index.data.as_of)
-    out: list[Row] = []
-    for row in records(index.data.incidents, *_INCIDENT):
-        ended, started, score = utc(row["ended_at"]), utc(row["started_at"]), number(row["score"])
-        ended = None if ended is None or now is None or ended > now else ended
-        who = [named(str(w), numbers) for w in listed(row["workloads"])]
-        causes = [_cause(c, numbers) for c in listed(row["causes"]) if isinstance(c, dict)]
-        suppressed = number(row["suppressed_alerts"])
-        out.append(
-            {
-                "what": "incident",
-                "title": shorten(text(row["title"]), 160)
-                or f"Incident in {_count(len(who), 'workload')}",
-                "open": ended is None,
-                "started": stamp(started),
-                "detected": stamp(row["detected_at"]),
-                "ended": stamp(ended),
-                "lasted": _between(started, ended or now),
-                "who": who,
-                "causes": causes,
-                "score": score,
-                "score_text": decimal(score, 2),
-                "severity": text(row["severity"]),
-                "suppressed": 0 if math.isnan(suppressed) else int(suppressed),
-            }
-        )
-    return sorted(
-        out, key=lambda i: (not i["open"], -np.nan_to_num(i["score"]), _sort(i["started"]))
-    )
+    ended, started, score = utc(row["ended_at"]), utc(row["started_at"]), number(row["score"])
+    ended = None if ended is None or now is None or ended > now else ended
+    who = [named(str(w), numbers) for w in listed(row["workloads"])]
+    suppressed = number(row["suppressed_alerts"])
+    return {
+        "what": "incident",
+        "id": text(row["incident_id"]),
+        "place": place,
+        "title": shorten(text(row["title"]), 160) or f"Incident in {count(len(who), 'workload')}",
+        "open": ended is None,
+        "started": stamp(started),
+        "detected": stamp(row["detected_at"]),
+        "ended": stamp(ended),
+        "lasted": _between(started, ended or now),
+        "who": who,
+        "places": _places(who),
+        "causes": [_cause(c, numbers) for c in listed(row["causes"]) if isinstance(c, dict)],
+        "score": score,
+        "score_text": decimal(score, 2),
+        "severity": text(row["severity"]),
+        "suppressed": 0 if math.isnan(suppressed) else int(suppressed),
+    }
+
+
+def _places(who: list[Row]) -> str:
+    """JSON: cluster, namespace and number on the page of each workload, each place once."""
+    found = {(w["cluster"], w["namespace"], w["index"]): None for w in who[:_PLACES]}
+    return msgspec.json.encode(list(found)).decode()
 
 
 def _cause(cause: Row, numbers: dict[str, int]) -> Row:
@@ -61,6 +81,7 @@ def _cause(cause: Row, numbers: dict[str, int]) -> Row:
         "score": decimal(number(cause.get("score")), 2),
         "confidence": _percent(number(cause.get("confidence"))),
         "evidence": shorten(text(cause.get("evidence")), 240),
+        "plot": None,
     }
 
 
@@ -81,8 +102,8 @@ def told_noise(index: Index) -> str:
     )
     found = noise(data.scores, leaks, incidents)
     points, raw, told = (int(found[k]) for k in ("alert_points", "raw_alerts", "incidents"))
-    said = f"{_count(points, 'point')} above the alert line in {_count(raw, 'run')} of points "
-    said += f"became {_count(told, 'incident')}"
+    said = f"{count(points, 'point')} above the alert line in {count(raw, 'run')} of points "
+    said += f"became {count(told, 'incident')}"
     delay = found["detection_delay_median_s"]
     return said + (f"; half were told within {duration(delay)}." if math.isfinite(delay) else ".")
 
@@ -101,7 +122,8 @@ def _sort(at: Row | None) -> float:
     return math.inf if at is None else at["sort"]
 
 
-def _count(n: int, noun: str) -> str:
+def count(n: int, noun: str) -> str:
+    """``1 incident``, ``1,200 incidents``."""
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 

@@ -17,6 +17,8 @@ from pipelines.report.models import found_models
 from pipelines.report.prescaling import found_prescaling
 from pipelines.report.text import decimal, metric_title, named, quantity, shorten, stamp, until
 from pipelines.report.trouble import found_incidents, found_leaks, told_noise
+from pipelines.report.value import found_value
+from pipelines.report.verdicts import found_verdicts
 
 __all__ = ["view"]
 
@@ -32,9 +34,7 @@ def view(index: Index) -> dict[str, Any]:
     leaks = found_leaks(index, numbers)
     rises = _rises(index, numbers)
     models = found_models(data, params, numbers)
-    growing = [k for k in leaks if k["current"]]
-    told = {(k["who"]["full"], k["metric"]) for k in growing}
-    urgent = [i for i in incidents if i["open"] and _about(i) not in told] + growing
+    arranged = found_prescaling(index, numbers)
     clusters = sorted({p[0] for p in parts.values() if p[0]})
     workloads = _workloads(index, parts, incidents, leaks, rises, models["live"])
     return {
@@ -49,11 +49,13 @@ def view(index: Index) -> dict[str, Any]:
         else (stamp(index.panel.start), stamp(index.panel.end)),
         "hours": f"{params.horizon_h:g}",
         "recent": f"{params.recent_h:g}",
-        "urgent": urgent,
-        "scored": len(data.scores) > 0 or len(data.leaks) > 0,
+        "urgent": _urgent(incidents, leaks, arranged),
+        **_looked_at(index),
         "planned": len(data.capacity) > 0,
         "rises": rises,
-        "prescaling": found_prescaling(index, numbers),
+        "prescaling": arranged,
+        "verdicts": found_verdicts(index, numbers),
+        "value": found_value(data),
         "summary": list(data.summary),
         "leaks": leaks,
         "incidents": incidents,
@@ -62,6 +64,33 @@ def view(index: Index) -> dict[str, Any]:
         "models": models,
         "skips": _skips(index, numbers),
         "points": points_per_trace(index),
+    }
+
+
+def _urgent(incidents: list[Row], leaks: list[Row], arranged: Row) -> list[Row]:
+    """What a person has to look at: open incidents, leaks, then what the plan cannot do alone."""
+    growing = [k for k in leaks if k["current"]]
+    told = {(k["who"]["full"], k["metric"]) for k in growing}
+    first = [i for i in incidents if i["open"] and _about(i) not in told] + growing
+    kinds = {"shortfall": "shortfalls", "wrong": "wrong", "waiting": "waiting"}
+    rest = [{"what": what, "rows": arranged[key]} for what, key in kinds.items() if arranged[key]]
+    return first + rest
+
+
+def _looked_at(index: Index) -> Row:
+    """Whether anything was scored, when last, and whether that is too long ago to be calm."""
+    data, now = index.data, utc(index.data.as_of)
+    found = [
+        at
+        for table, column in ((data.scores, "ts"), (data.leaks, "issued_at"))
+        if len(table) and (at := utc(table[column].max())) is not None
+    ]
+    last = max(found, default=None)
+    recent = index.params.recent_h * _H
+    return {
+        "scored": len(data.scores) > 0 or len(data.leaks) > 0,
+        "scored_at": stamp(last),
+        "stale": last is not None and now is not None and now - last > recent,
     }
 
 

@@ -89,6 +89,9 @@ def test_a_schedule_fires_and_its_run_completes(addresses: dict[str, str], folde
         runs = [r for r in every if r["auto_scheduled"] and r["state"]["type"] == "COMPLETED"]
         time.sleep(0.3)
     assert runs, "no scheduled run completed in time"
+    # one was asked for; more of them would run beside the rest of the tests
+    pause = {"paused": True}
+    httpx.patch(f"{api}/deployments/{runs[0]['deployment_id']}", json=pause).raise_for_status()
     assert list((folder.home / ".foretide" / "demo" / "data" / "samples").rglob("*.parquet"))
 
 

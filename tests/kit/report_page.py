@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import zlib
 from typing import Any
 
 
 def charts(html: str) -> list[dict[str, Any]]:
-    found = re.findall(r'<script type="application/json" id="w\d+">(.*?)</script>', html, re.S)
-    return [json.loads(text) for text in found]
+    found = re.findall(r'<script type="text/plain" id="w\d+">(.*?)</script>', html, re.S)
+    return [json.loads(zlib.decompress(base64.b64decode(text, validate=True))) for text in found]
 
 
 def values(trace: dict[str, Any]) -> list[float | None]:

@@ -71,8 +71,8 @@ def doubled_elsewhere(xs: list[int]) -> dict[str, Any]:
 
 
 @flow
-def in_few(xs: list[int], on: Any) -> tuple[int, ...]:
-    where = Where(on, tasks_max=3)
+def in_few(xs: list[int]) -> tuple[int, ...]:
+    where = Where("threads", tasks_max=3)
     return run_shards(double_anywhere, xs, workers=2, max_failed_share=0.0, where=where).results
 
 
@@ -123,9 +123,8 @@ def test_shards_in_other_processes_are_task_runs_as_well() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("on", ["threads", "processes"])
-def test_many_shards_are_few_task_runs(on: Any) -> None:
-    state = in_few(list(range(20, 60)), on, return_state=True)
+def test_many_shards_are_few_task_runs() -> None:
+    state = in_few(list(range(20, 60)), return_state=True)
     assert state.result() == tuple(range(40, 120, 2))
     with get_client(sync_client=True) as client:
         flow_run = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))

@@ -1,0 +1,39 @@
+/* ---- keys, printing, and the start ---- */
+const typing = (node) => node.matches("input, select, textarea");
+const onKey = (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.key === "/" && !typing(event.target) && $("#finder")) {
+    event.preventDefault();
+    if (current) { location.hash = "#"; showOverview(); }
+    $("#search").focus();
+  } else if (event.key === "Escape" && event.target.id === "search") {
+    clearFilter();
+    event.target.blur();
+  } else if (event.key === "Escape" && current) {
+    location.hash = "#";
+  }
+};
+
+/* Paper is white, and as wide as paper is. */
+const PAPER = 680;
+const onPaper = () => { root.dataset.theme = "light"; if (current && current.chart) { current.width = PAPER; draw(current); } };
+const offPaper = () => { if (current) delete current.width; applyTheme(); };
+
+document.addEventListener("DOMContentLoaded", () => {
+  startTheme();
+  $$("time").forEach((time) => { time.title = new Date(time.dateTime).toLocaleString(undefined, { dateStyle: "full", timeStyle: "long" }); });
+  startTables();
+  startFinder();
+  const fleet = $("#fleet");
+  if (fleet) {
+    fleet.addEventListener("click", (event) => { const row = event.target.closest("tbody > tr"); if (row && !event.target.closest("a")) location.hash = "#workload=" + row.dataset.workload; });
+    window.addEventListener("hashchange", follow);
+    follow();
+  }
+  document.addEventListener("keydown", onKey);
+  window.addEventListener("beforeprint", onPaper);
+  window.addEventListener("afterprint", offPaper);
+  window.addEventListener("resize", scrollable);
+  scrollable();
+  root.dataset.ready = "true";
+});
