@@ -106,8 +106,8 @@ class Detector(Protocol):
     def score(self, baselines: Baselines, panel: Panel, expected: Floats) -> Floats:
         """How odd each step is, (n_series, n_steps): larger is odder; NaN where there is no answer.
 
-        The rows of ``baselines``, ``panel`` and ``expected`` are the same series. A score is made of
-        its own step and those before it alone, as far back as the panel goes.
+        The rows of ``baselines``, ``panel`` and ``expected`` are the same series. A score is made
+        of its own step and those before it alone, as far back as the panel goes.
         """
         ...
 

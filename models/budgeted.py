@@ -1,10 +1,10 @@
 """A detector of a user's own under the score contract: its raw scores in units of the alert line.
 
 The line is what a clean period passes in no more events than the alert budget allows
-(``models/tail.py``), of the training weeks' own raw scores. A score is 0 up to their median and 1 at
-the line, linear in the raw score, as the isolation forest's. A detector may have said the same of
-nearly every step: then its line is its median, and what is above it scores 1 and more by as much as
-it is above it, in the raw score's own unit.
+(``models/tail.py``), of the training weeks' own raw scores. A score is 0 up to their median and 1
+at the line, linear in the raw score, as the isolation forest's. A detector may have said the same
+of nearly every step: then its line is its median, and what is above it scores 1 and more by as much
+as it is above it, in the raw score's own unit.
 """
 
 from __future__ import annotations

@@ -12,27 +12,25 @@ Times are UTC; one without a zone is taken as UTC. Whatever goes wrong is a ``Fo
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from features.frames import INCIDENTS, LEAKS, SCORES, SKIPS, FrameError, quantile_column
 from features.panel import Panel
-from models.base import Forecaster
 from models.champion import Champions
 from pipelines.accounting import silent_series
-from pipelines.api_data import Config, Data, GivenRun, Moment, Span, length_of, moment_of, open_given
+from pipelines.api_data import Config, Data, Moment, Span, length_of, moment_of, open_given
 from pipelines.api_models import Detectors, Forecasters, with_backtest, with_models
+from pipelines.api_results import Backtested, Fitted, Replayed, Scored
 from pipelines.backtest_rows import backtest_start, model_rows
 from pipelines.errors import ConfigError, ForetideError, HistoryError
 from pipelines.forecast_rows import forecast_table
 from pipelines.hygiene import AnomalousPoints
 from pipelines.judging import judge_forecasters
-from pipelines.learning import forecasters as known_forecasters
 from pipelines.learning import learn
-from pipelines.outcome import merge_reasons, reasons, told
+from pipelines.outcome import reasons, told
 
 __all__ = [
     "Backtested",
@@ -52,102 +50,6 @@ __all__ = [
 
 _SKIPS = ["workload", "metric", "step", "reason"]
 _SILENT = "no sample in the history that is read"
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """Who forecasts each series, fitted and calibrated.
-
-    Attributes
-    ----------
-    champions : one part a calendar that workloads follow
-    skipped : frame ``workload, metric, step, reason`` of the series that nobody forecasts
-    run : what was asked, without the samples
-    """
-
-    champions: tuple[Champions, ...]
-    skipped: pd.DataFrame
-    run: GivenRun
-
-    @property
-    def chosen(self) -> pd.DataFrame:
-        """One row a series: ``workload, metric, model, reason``, the champion's ``loss`` in the
-        backtest beside the bar's ``bar_loss`` (in the metric's unit), ``wape``, ``naive_wape``,
-        ``origins``."""
-        return pd.concat([c.chosen for c in self.champions], ignore_index=True)
-
-    @property
-    def backtest(self) -> pd.DataFrame:
-        """What was chosen by: the BACKTEST table, a row a series, model and origin."""
-        return pd.concat([c.table for c in self.champions], ignore_index=True)
-
-    @property
-    def end(self) -> pd.Timestamp:
-        """Where the history ended: forecasts begin there."""
-        return self.run.as_of
-
-    @property
-    def step(self) -> pd.Timedelta:
-        """Length of a step of the forecasts."""
-        return self.champions[0].step
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The forecasters that could be chosen."""
-        return tuple(f.name for f in known_forecasters(self.run.settings))
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """The tables of ``foretide score``.
-
-    Attributes
-    ----------
-    scores, leaks, incidents : frames in the columns of their contracts
-    skips : frame ``workload, metric, step, reason``
-        ``step`` says of what: ``score`` or ``leaks``.
-    """
-
-    scores: pd.DataFrame
-    leaks: pd.DataFrame
-    incidents: pd.DataFrame
-    skips: pd.DataFrame
-
-
-@dataclass(frozen=True, slots=True)
-class Backtested:
-    """What ``foretide backtest`` says.
-
-    Attributes
-    ----------
-    table : frame, the BACKTEST contract: a row a series, model and origin
-    summary : frame, a row a model
-        ``wape`` and ``mase`` are medians over series, ``wape_mean`` and the coverages means;
-        ``pinball_*`` are in the metric's unit, ``pinball_*_vs_bar`` beside last week's.
-    skips : frame ``workload, metric, step, reason``
-    """
-
-    table: pd.DataFrame
-    summary: pd.DataFrame
-    skips: pd.DataFrame
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """What ``foretide replay`` says.
-
-    Attributes
-    ----------
-    totals : frame, a row a policy: sums over workloads and weeks
-    workloads : frame, a row a workload, metric, week and policy
-    verdicts : frame, a row a workload and metric; empty after a single week
-    skips : frame ``workload, metric, step, reason``
-    """
-
-    totals: pd.DataFrame
-    workloads: pd.DataFrame
-    verdicts: pd.DataFrame
-    skips: pd.DataFrame
 
 
 def read(*paths: str | Path, config: Config = None) -> pd.DataFrame:
@@ -264,7 +166,9 @@ def predict(
     columns = [quantile_column(q) for q in quantiles]
     wanted = ((table["ts"] - table["ts"].min()) % every) == pd.Timedelta(0)
     told_by = ["model", "confidence"]
-    return table.loc[wanted, ["workload", "metric", "ts", *columns, *told_by]].reset_index(drop=True)
+    return table.loc[wanted, ["workload", "metric", "ts", *columns, *told_by]].reset_index(
+        drop=True
+    )
 
 
 def score(
@@ -305,3 +209,89 @@ def score(
         found = score_given(run, begin, until)
     skips = found[SKIPS.name][_SKIPS].reset_index(drop=True)
     return Scored(found[SCORES.name], found[LEAKS.name], found[INCIDENTS.name], skips)
+
+
+def backtest(
+    data: Data,
+    *,
+    forecasters: Forecasters | None = None,
+    origins: int | None = None,
+    horizon: Span | None = None,
+    config: Config = None,
+) -> Backtested:
+    """Hold forecasters, and the product as it would have run, against history, as ``foretide
+    backtest`` does.
+
+    Parameters
+    ----------
+    origins
+        From how many moments it is forecast; by default ``forecast.champion.backtest.origins``.
+    horizon
+        How far from each, 24 h or more; by default ``forecast.champion.backtest.horizon_h``.
+
+    Raises
+    ------
+    ConfigError, FrameError
+        An argument is wrong.
+    HistoryError
+        The history is too short.
+    """
+    length = None if horizon is None else length_of(horizon, "horizon") / pd.Timedelta(1, "h")
+    settings = with_backtest(with_models(config, forecasters), origins, length)
+    run = open_given(data, settings)
+    begin = backtest_start(run)
+    done = [
+        judge_forecasters(shard.panel(begin, run.as_of), run.catalog, run.settings)
+        for shard in run.parts_since(begin)
+    ]
+    table = pd.concat([judged.table for judged in done], ignore_index=True)
+    skips = _skips("backtest", [judged.skipped for judged in done])
+    if not (table["points"] > 0).any():
+        days = run.settings.forecast.champion.backtest.minimum_train_days
+        raise HistoryError(
+            f"nothing can be backtested at {run.as_of:%Y-%m-%d %H:%M} UTC: "
+            + (told(reasons(skips)) or f"the history is too short for one day ahead of {days:g}")
+        )
+    seconds: dict[str, float] = {}
+    for model, took in (item for judged in done for item in judged.seconds.items()):
+        seconds[model] = seconds.get(model, 0.0) + took
+    summary = model_rows(table, seconds)
+    return Backtested(table, pd.DataFrame(summary), skips)
+
+
+def replay(
+    data: Data, *, hpa: str | Path | None = None, weeks: int = 1, config: Config = None
+) -> Replayed:
+    """Replay pre-scaling over the last weeks beside a reactive HPA and simple rules, as ``foretide
+    replay`` does.
+
+    Parameters
+    ----------
+    hpa
+        A file of HPA manifests (or ScaledObjects); by default ``prescale.hpa_file``.
+    weeks
+        How many; from two on there are verdicts.
+
+    Raises
+    ------
+    ConfigError, FrameError
+        An argument is wrong.
+    HistoryError
+        Nothing could be replayed.
+    """
+    from pipelines.api_replay import replay_given
+
+    if weeks < 1:
+        raise ConfigError(f"weeks: expected 1 or more, got {weeks}")
+    run = open_given(data, config)
+    table, verdicts, skipped = replay_given(run, None if hpa is None else str(hpa), weeks)
+    is_total = (table["workload"] == "*").to_numpy()
+    totals = table[is_total].drop(columns=["workload", "metric"]).dropna(axis="columns", how="all")
+    rows = table[~is_total].reset_index(drop=True)
+    return Replayed(totals.reset_index(drop=True), rows, verdicts, _skips("replay", skipped))
+
+
+def _skips(step: str, skipped: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """One row a series and reason."""
+    rows = pd.concat([s[["workload", "metric", "reason"]].astype("str") for s in skipped])
+    return rows.assign(step=step)[_SKIPS].drop_duplicates().reset_index(drop=True)

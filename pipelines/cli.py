@@ -1,7 +1,7 @@
 """The command line: parse, call one flow, print what it says. Nothing is computed here.
 
 Heavy imports happen inside the verbs, so that ``foretide --help`` answers at once. Exit codes: 0
-done, 1 failed with one clear line, 2 bad usage.
+done, 1 failed with one clear line, 2 bad usage, 130 stopped by the keyboard.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pipelines.commands.diagnosis import DIAGNOSIS
 from pipelines.commands.judge import JUDGES
 from pipelines.commands.notifying import NOTIFYING
 from pipelines.commands.publishing import PUBLISHING
+from pipelines.commands.shell import SHELL
 from pipelines.commands.steps import STEPS
 from pipelines.commands.tools import TOOLS
 from pipelines.logs import JsonLines, as_json
@@ -100,11 +101,17 @@ def cli() -> None:
     foretide demo                                 simulate a cluster, run everything on it
     foretide run --config config/foretide.yaml    ingest, train, score, forecast, plan, report
     foretide forecast --input samples.parquet     any step, on a file of your own
+    foretide score --explain WORKLOAD             why a score, a forecast, a floor is what it is
+
+    Tables fit the terminal; piped, a row is a line. --json prints one document that `foretide
+    schema VERB` describes. Exit codes: 0 done, 1 failed (the last line on stderr says why), 2 bad
+    usage, 130 stopped.
     """
 
 
-for command in (*STEPS, *CAPACITY, *DIAGNOSIS, *JUDGES, *CARE, *PUBLISHING, *NOTIFYING, *TOOLS):
-    cli.add_command(command)
+for group in (STEPS, CAPACITY, DIAGNOSIS, JUDGES, CARE, PUBLISHING, NOTIFYING, TOOLS, SHELL):
+    for command in group:
+        cli.add_command(command)
 
 
 if __name__ == "__main__":

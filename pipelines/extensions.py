@@ -7,7 +7,7 @@ the class, and not a number in a table. What they raise is told with their name.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -137,9 +137,7 @@ class CheckedDetector:
             raw = np.asarray(self.detector.score(baselines, panel, expected), dtype=np.float64)
         _check_shape(raw, panel.values.shape, self.spec, "score")
         if np.isinf(raw).any():
-            raise ModelError(
-                f"{self.spec}: score: expected finite numbers or NaN; got infinite ones"
-            )
+            raise ModelError(f"{self.spec}: score: expected finite numbers or NaN; got infinity")
         return raw
 
 
@@ -174,7 +172,7 @@ class CheckedSource:
 
 
 @contextmanager
-def _named(spec: str, method: str, kind: type[ForetideError] = ModelError) -> Iterator[None]:
+def _named(spec: str, method: str, kind: type[ForetideError] = ModelError) -> Generator[None]:
     """Whatever a user's class raises is told with its name; what we raise on purpose stays."""
     try:
         yield
@@ -221,8 +219,8 @@ def _check_shape(found: Floats, wanted: tuple[int, ...], spec: str, method: str)
 def _check_names(made: Sequence[CheckedForecaster | CheckedDetector], taken: Sequence[str]) -> None:
     names = list(taken)
     for one in made:
-        name: object = one.name
-        if not isinstance(name, str) or not is_name(name):
+        name = one.name
+        if not is_name(str(name)):
             raise ConfigError(
                 f"{one.spec}: expected a name of letters, digits, _ and -; got {name!r}"
             )

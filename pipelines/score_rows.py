@@ -92,7 +92,7 @@ def forest_rows(
 def own_rows(
     detector: Budgeted, learned: Learned, panel: Panel, expected: Floats, start: pd.Timestamp
 ) -> pd.DataFrame:
-    """What a detector of the user's own says of every series from ``start`` on, as ``band_rows``."""
+    """What a detector of the user's own says of every series, as ``band_rows``."""
     said = detector.score(learned.detectors[detector.name], panel, expected)
     rows, cols = np.nonzero(~np.isnan(said.score) & (panel.times >= start))
     score, raw, line = said.score[rows, cols], said.raw[rows, cols], said.line[rows]

@@ -12,8 +12,8 @@ detector    ``workload, metric, ts`` (ISO 8601),    ``workload, metric, ts, scor
 ==========  ======================================  ============================================
 
 A bundle is read when it is asked for, so 10,000 workloads need not fit in memory. What a forest or
-the joint score says needs all of a workload's metrics: ``foretide score``. A forecaster of your own is
-asked where the environment names it (``FORETIDE_FORECAST__MODELS``, ``FORETIDE_EXTENSIONS_PATH``).
+the joint score says needs all of a workload's metrics: ``foretide score``. One of your own is
+asked where the environment names it: ``FORETIDE_FORECAST__MODELS``, ``FORETIDE_EXTENSIONS_PATH``.
 """
 
 from __future__ import annotations

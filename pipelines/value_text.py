@@ -50,7 +50,7 @@ def value_document(table: pd.DataFrame, params: ValueParams) -> str:
 def value_lines(table: pd.DataFrame, scope: str | None = None) -> list[dict[str, str]]:
     """Every figure in words, of one scope or of each: ``scope, name, what, figure, interval,
     reason``, and ``told``, the shorter words for what matters most (empty for all else)."""
-    rows = table if scope is None else table[table["scope"] == scope]
+    scopes = [scope] if scope is not None else list(table["scope"].astype("str").unique())
     return [
         {
             "scope": str(row["scope"]),
@@ -61,7 +61,8 @@ def value_lines(table: pd.DataFrame, scope: str | None = None) -> list[dict[str,
             "interval": _span(row).strip(" ()"),
             "reason": row["reason"] or "",
         }
-        for row in rows.to_dict("records")
+        for one in scopes
+        for row in _rows(table, one)
     ]
 
 

@@ -205,4 +205,4 @@ def _room(run: Run, plan: Plan, limit: int) -> tuple[RoomTold, ...]:
         for h in plan.holds
         if h.ends_at > run.as_of
     ]
-    return tuple([*rooms[:limit], *holds[:limit]])
+    return (*rooms[:limit], *holds[:limit])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,11 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipelines.commands.options import call, config_path, options
+from pipelines.commands.progress import progress
+from pipelines.commands.screen import emit, lines
 from pipelines.plain import plain
 
 if TYPE_CHECKING:
+    from pipelines.release import Released
     from pipelines.rungs.params import RungParams
     from pipelines.rungs.written import Written
+    from pipelines.status import Status
 
 __all__ = ["CAPACITY"]
 
@@ -131,13 +134,13 @@ def release(
 
     there = reach(config_path(config), **connection)
     own = there.rungs.namespace
-    with there.open() as kube:
+    with progress("release", quiet=as_json), there.open() as kube:
         # first: an apply that comes in between must not raise again
         switch = (set_switch(kube, own, "off"),) if stop else ()
         what = "*" if everything else workload
         found = give_back(kube, there.name, present(), match=what, namespace=own)
     found = replace(found, written=(*switch, *_patches(there.rungs), *found.written))
-    click.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
+    _show(found, as_json)
     if found.failed or any(w.status != "done" for w in switch):
         ctx.exit(1)
 
@@ -171,9 +174,16 @@ def status(config: str | None, out: str | None, as_json: bool, **connection: Any
     there = reach(config_path(config), **connection)
     alone = bool(connection["kubeconfig"] or connection["context"] or connection["in_cluster"])
     store = None if alone and not (config or out) else (config_path(config), out)
-    with there.open() as kube:
+    with progress("status", quiet=as_json), there.open() as kube:
         found = look(kube, there.name, present(), store=store, params=there.rungs)
-    click.echo(json.dumps(found.to_dict()) if as_json else "\n".join(found.lines()))
+    _show(found, as_json)
+
+
+def _show(found: Status | Released, as_json: bool) -> None:
+    if as_json:
+        emit(found.to_dict())
+    else:
+        lines(found.lines())
 
 
 CAPACITY = (apply, release, status)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipelines.commands.complete import complete_workload
 from pipelines.commands.options import options, prepared
+from pipelines.commands.progress import progress
+from pipelines.commands.screen import Column, emit, lines, table
 
 if TYPE_CHECKING:
-    from pipelines.doctor import Check
     from pipelines.run import Run
     from pipelines.versions import Moved
 
 __all__ = ["CARE"]
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+_FOUND = ("found", "to do")
 _family = click.argument("family", type=click.Choice(["forecaster", "detector"]))
 
 
@@ -31,47 +33,58 @@ def doctor(ctx: click.Context, as_json: bool, **parameters: Any) -> None:
     """Check that all is in place, and say what is missing.
 
     \b
-    foretide doctor --config config/foretide.yaml
+    foretide doctor
+    foretide doctor --config config/foretide.yaml --json
     """
     from pipelines.clock import now
     from pipelines.doctor import examine
 
-    checks = list(examine(**prepared(parameters), now=now(), environ=os.environ))
+    with progress("doctor", quiet=as_json):
+        checks = list(examine(**prepared(parameters), now=now(), environ=os.environ))
     if as_json:
-        click.echo(json.dumps([asdict(c) for c in checks]))
+        emit([asdict(c) for c in checks])
     elif sys.stdout.isatty():
-        _table(("", "check", "found", "to do"), [_row(c) for c in checks], colours=_COLOURS)
+        columns = [Column(""), Column("check"), *(Column(h, wraps=True) for h in _FOUND)]
+        table(columns, [(c.status, c.name, c.detail, c.remedy) for c in checks], _COLOURS)
     else:
-        for status, name, detail, remedy in map(_row, checks):
-            click.echo(
-                _plain(f"{status:<4}  {name}: {detail}" + (f" → {remedy}" if remedy else ""))
-            )
+        found = ((c, f" → {c.remedy}" if c.remedy else "") for c in checks)
+        lines([f"{c.status:<4}  {c.name}: {c.detail}{remedy}" for c, remedy in found])
     if any(c.status == "fail" for c in checks):
         ctx.exit(1)
 
 
 @click.group()
 def models() -> None:
-    """List, show, promote and roll back what was learned."""
+    """List, show, promote and roll back what was learned.
+
+    \b
+    foretide models list
+    foretide models rollback
+    """
 
 
 @models.command("list")
 @options(inputs=False)
 def list_models(as_json: bool, **parameters: Any) -> None:
-    """Every version of every family; * marks the one that is live, + the challenger."""
+    """Every version of every family; * marks the one that is live, + the challenger.
+
+    \b
+    foretide models list
+    """
     from pipelines.versions import listing
 
-    rows = listing(_open(**parameters).tracking())
+    with progress("models", quiet=as_json):
+        rows = listing(_open(**parameters).tracking())
     if as_json:
-        click.echo(json.dumps(rows))
+        emit(rows)
         return
     columns = ("family", "version", "as_of", "series", "wape", "code_revision", "held_back")
     told = [(_mark(r), *(_cell(r[c]) for c in columns)) for r in rows]
-    _print(("", *columns), told)
+    table([Column(name) for name in ("", *columns)], told)
 
 
 @models.command()
-@click.argument("workload")
+@click.argument("workload", shell_complete=complete_workload)
 @options(inputs=False)
 def show(workload: str, as_json: bool, **parameters: Any) -> None:
     """Which model is live for each metric of WORKLOAD, and why.
@@ -81,18 +94,18 @@ def show(workload: str, as_json: bool, **parameters: Any) -> None:
     """
     from pipelines.explaining import explain
 
-    told = explain(_open(**parameters), workload)
+    with progress("models", quiet=as_json):
+        told = explain(_open(**parameters), workload)
     if as_json:
-        click.echo(json.dumps(told))
+        emit(told)
         return
-    click.echo(_plain(f"{workload}: {told['forecaster']}, {told['detector']}"))
+    lines([f"{workload}: {told['forecaster']}, {told['detector']}"])
     columns = ("metric", "model", "confidence", "wape", "bar_wape", "verdict", "reason", "band")
     rows = [m | {"verdict": (m["verdict"] or {}).get("verdict")} for m in told["metrics"]]
-    _print(columns, [tuple(_cell(m[c]) for c in columns) for m in rows])
-    for metric in told["metrics"]:
-        for line in _details(metric):
-            click.echo(_plain(f"{metric['metric']}: {line}"))
-    click.echo(f"isolation forest: {told['forest'] or 'none'}")
+    headings = [Column(c, wraps=c in ("metric", "reason")) for c in columns]
+    table(headings, [tuple(_cell(m[c]) for c in columns) for m in rows])
+    lines([f"{m['metric']}: {line}" for m in told["metrics"] for line in _details(m)])
+    lines([f"isolation forest: {told['forest'] or 'none'}"])
 
 
 @models.command()
@@ -100,7 +113,11 @@ def show(workload: str, as_json: bool, **parameters: Any) -> None:
 @click.argument("version")
 @options(inputs=False)
 def promote(family: str, version: str, as_json: bool, **parameters: Any) -> None:
-    """Make VERSION of FAMILY live, and what was learned with it, if both load and score."""
+    """Make VERSION of FAMILY live, and what was learned with it, if both load and score.
+
+    \b
+    foretide models promote forecaster 3
+    """
     from pipelines.versions import promote as move
 
     run = _open(**parameters)
@@ -110,7 +127,11 @@ def promote(family: str, version: str, as_json: bool, **parameters: Any) -> None
 @models.command()
 @options(inputs=False)
 def rollback(as_json: bool, **parameters: Any) -> None:
-    """Make live again what was live before, forecaster and detector together."""
+    """Make live again what was live before, forecaster and detector together.
+
+    \b
+    foretide models rollback
+    """
     from pipelines.versions import roll_back
 
     run = _open(**parameters)
@@ -141,14 +162,12 @@ def _open(**parameters: Any) -> Run:
 
 def _moved(moved: Moved, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(asdict(moved)))
+        emit(asdict(moved))
         return
-    for move in moved.moved:
-        click.echo(
-            _plain(f"{move.family}: {move.champion} is live, before it {move.before or 'none'}")
-        )
-    for note in moved.notes:
-        click.echo(_plain(f"  {note}"))
+    live = [
+        f"{m.family}: {m.champion} is live, before it {m.before or 'none'}" for m in moved.moved
+    ]
+    lines([*live, *(f"  {note}" for note in moved.notes)])
 
 
 def _mark(row: Mapping[str, Any]) -> str:
@@ -157,46 +176,10 @@ def _mark(row: Mapping[str, Any]) -> str:
     return "+" if row["challenger"] else ""
 
 
-def _row(check: Check) -> tuple[str, str, str, str]:
-    return check.status, check.name, check.detail, check.remedy
-
-
-def _print(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on a terminal; elsewhere a line a row, in columns."""
-    if sys.stdout.isatty():
-        _table(header, rows)
-        return
-    lines = [header, *rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
-    for line in lines:
-        padded = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        click.echo(_plain("  ".join(padded).rstrip()))
-
-
-def _table(
-    header: Sequence[str], rows: Sequence[Sequence[str]], colours: Mapping[str, str] | None = None
-) -> None:
-    """Cells are data, never markup."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(*header, box=None, padding=(0, 2, 0, 0))
-    for row in rows:
-        styles = [(colours or {}).get(cell, "") for cell in row]
-        table.add_row(*(Text(_plain(c), style=s) for c, s in zip(row, styles, strict=True)))
-    Console().print(table)
-
-
 def _cell(value: Any) -> str:
     if value is None:
         return ""
     return f"{value:.3f}" if isinstance(value, float) else str(value)
-
-
-def _plain(text: str) -> str:
-    """What a server or a label said cannot steer the terminal."""
-    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 CARE = (doctor, models)

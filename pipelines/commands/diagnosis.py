@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 import click
 
-__all__ = ["DIAGNOSIS"]
+from pipelines.commands.progress import progress
+from pipelines.commands.screen import Column, emit, lines, table
 
-_PIPE_WIDTH = 200
+__all__ = ["DIAGNOSIS"]
 
 
 @click.command()
@@ -51,42 +50,28 @@ def diagnose(as_json: bool, inputs: tuple[str, ...], at: str, **parameters: Any)
     """
     from pipelines.diagnose import diagnose as flow
 
-    result = flow(list(inputs), at, **parameters)
+    with progress("diagnose", quiet=as_json):
+        result = flow(list(inputs), at, **parameters)
     if as_json:
-        click.echo(json.dumps(result))
+        emit(result)
         return
     if result["causes"]:
         _table(result["causes"])
     else:
-        click.echo("diagnose: no metric changed more than it usually does")
+        lines(["diagnose: no metric changed more than it usually does"])
     skipped = "".join(f", {n} {why}" for why, n in result["skipped"].items())
-    click.echo(f"{result['done']} series held against their past{skipped}")
-    for note in result["notes"]:
-        click.echo(_plain(note))
-    for name, place in result["outputs"].items():
-        click.echo(f"  {name}: {place}")
+    counted = f"{result['done']} series held against their past{skipped}"
+    places = (f"  {name}: {place}" for name, place in result["outputs"].items())
+    lines([counted, *result["notes"], *places])
 
 
 def _table(causes: list[dict[str, Any]]) -> None:
-    """Cells are data, never markup."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for heading in ("cause", "confidence", "evidence"):
-        table.add_column(heading, justify="right" if heading == "confidence" else "left")
-    for cause in causes:
-        shown = (cause["name"], f"{100 * cause['confidence']:.0f} %", cause["evidence"])
-        table.add_row(*(Text(_plain(cell)) for cell in shown))
-    width = None if sys.stdout.isatty() else _PIPE_WIDTH
-    Console(highlight=False, width=width).print(table)
-
-
-def _plain(text: str) -> str:
-    """What a label said cannot steer the terminal."""
-    return "".join(c if c.isprintable() else "�" for c in text)
+    columns = [
+        Column("cause", wraps=True),
+        Column("confidence", is_right=True),
+        Column("evidence", wraps=True),
+    ]
+    table(columns, [(c["name"], f"{100 * c['confidence']:.0f} %", c["evidence"]) for c in causes])
 
 
 DIAGNOSIS = (diagnose,)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from pipelines.commands.options import call, options
+from pipelines.commands.screen import Column, lines, number, share, table
 
 __all__ = ["JUDGES"]
 
-Column = tuple[str, Callable[[dict[str, Any]], str]]
+Cell = tuple[str, Callable[[dict[str, Any]], str]]
 """A heading, and what a row has under it."""
-
-_WIDE = 250
 
 
 @click.command()
@@ -40,21 +39,23 @@ def backtest(as_json: bool, **parameters: Any) -> None:
             [
                 ("model", lambda r: r["model"]),
                 ("series", lambda r: str(r["series"])),
-                ("WAPE", lambda r: _share(r["wape"])),
-                ("mean", lambda r: _share(r["wape_mean"])),
-                ("MASE", lambda r: _number(r["mase"])),
-                ("pinball .5", lambda r: _number(r["pinball_q50_vs_bar"])),
-                (".9", lambda r: _number(r["pinball_q90_vs_bar"])),
-                (".99", lambda r: _number(r["pinball_q99_vs_bar"])),
-                ("q90 covers", lambda r: _share(r["coverage_q90"])),
-                ("at peaks", lambda r: _share(r["peak_coverage_q90"])),
+                ("WAPE", lambda r: share(r["wape"])),
+                ("mean", lambda r: share(r["wape_mean"])),
+                ("MASE", lambda r: number(r["mase"])),
+                ("pinball .5", lambda r: number(r["pinball_q50_vs_bar"])),
+                (".9", lambda r: number(r["pinball_q90_vs_bar"])),
+                (".99", lambda r: number(r["pinball_q99_vs_bar"])),
+                ("q90 covers", lambda r: share(r["coverage_q90"])),
+                ("at peaks", lambda r: share(r["peak_coverage_q90"])),
                 ("live for", lambda r: _count(r["champion_for"])),
-                ("seconds", lambda r: _number(r["seconds"])),
+                ("seconds", lambda r: number(r["seconds"])),
             ],
         )
-        click.echo(
-            "WAPE and MASE: median over series; pinball: beside the bar's, median over series; "
-            "coverage: mean over series"
+        lines(
+            [
+                "WAPE and MASE: median over series; pinball: beside the bar's, median over "
+                "series; coverage: mean over series"
+            ]
         )
 
 
@@ -89,37 +90,20 @@ def replay(as_json: bool, **parameters: Any) -> None:
             [row for row in result["rows"] if row["workload"] == "*"],
             [
                 ("policy", lambda r: r["policy"]),
-                ("over target", lambda r: _number(r["over_target_core_h"])),
-                ("cut", lambda r: _share(r["over_target_cut_share"])),
-                ("unserved", lambda r: _number(r["unserved_core_h"])),
-                ("cut", lambda r: _share(r["unserved_cut_share"])),
-                ("replica-hours", lambda r: _number(r["replica_hours"])),
-                ("× reactive", lambda r: _number(r["replica_hours_ratio"])),
+                ("over target", lambda r: number(r["over_target_core_h"])),
+                ("cut", lambda r: share(r["over_target_cut_share"])),
+                ("unserved", lambda r: number(r["unserved_core_h"])),
+                ("cut", lambda r: share(r["unserved_cut_share"])),
+                ("replica-hours", lambda r: number(r["replica_hours"])),
+                ("× reactive", lambda r: number(r["replica_hours_ratio"])),
             ],
         )
-        click.echo("Demand over target and unserved in core-hours; cuts beside the reactive HPA")
+        lines(["Demand over target and unserved in core-hours; cuts beside the reactive HPA"])
 
 
-def _table(rows: Sequence[dict[str, Any]], columns: Sequence[Column]) -> None:
-    """Print rows, never cut: a narrow terminal wraps them."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD)
-    for i, (heading, _) in enumerate(columns):
-        table.add_column(heading, justify="right" if i else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*(show(row) for _, show in columns))
-    Console(highlight=False, width=_WIDE).print(table)
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3g}" if abs(value) < 100 else f"{value:,.0f}"
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
+def _table(rows: list[dict[str, Any]], cells: list[Cell]) -> None:
+    columns = [Column(heading, is_right=i > 0) for i, (heading, _) in enumerate(cells)]
+    table(columns, [[show(row) for _, show in cells] for row in rows])
 
 
 def _count(value: int | None) -> str:

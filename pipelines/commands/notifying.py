@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 
 from pipelines.commands.options import call, config_path, options
+from pipelines.commands.screen import emit, lines
 
 __all__ = ["NOTIFYING"]
 
@@ -28,7 +28,10 @@ def notify(as_json: bool, test: str | None, **parameters: Any) -> None:
         from pipelines.notify import send_test
 
         told = send_test(config_path(parameters["config"]), test, present())
-        click.echo(json.dumps({"test": told}) if as_json else told)
+        if as_json:
+            emit({"test": told})
+        else:
+            lines([told])
         return
     from pipelines.notify import notify as flow
 

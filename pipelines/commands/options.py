@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+
+from pipelines.commands.progress import progress
+from pipelines.commands.screen import emit, lines
 
 __all__ = ["Command", "call", "config_path", "options", "prepared", "show"]
 
@@ -66,7 +68,8 @@ def options(*, inputs: bool = True) -> Callable[[Command], Command]:
 def call(flow: Any, as_json: bool, **parameters: Any) -> dict[str, Any]:
     """Run one flow: watched by Prefect when a server is configured, plainly otherwise."""
     watched = bool(os.environ.get("PREFECT_API_URL"))
-    result: dict[str, Any] = (flow if watched else flow.fn)(**prepared(parameters))
+    with progress(flow.name, quiet=as_json):
+        result: dict[str, Any] = (flow if watched else flow.fn)(**prepared(parameters))
     show(result, as_json)
     return result
 
@@ -92,13 +95,10 @@ def config_path(path: str | None) -> str | None:
 def show(result: dict[str, Any], as_json: bool) -> None:
     """Print an outcome for a person, or as one line of JSON."""
     if as_json:
-        click.echo(json.dumps(result, default=str))
+        emit(result)
         return
     from pipelines.outcome import Outcome
 
     outcome = Outcome(**result)
-    click.echo(outcome.line())
-    for note in outcome.notes:
-        click.echo(note)
-    for name, place in outcome.outputs.items():
-        click.echo(f"  {name}: {place}")
+    places = (f"  {name}: {place}" for name, place in outcome.outputs.items())
+    lines([outcome.line(), *outcome.notes, *places])

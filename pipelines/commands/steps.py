@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
+from pipelines.commands.explain import explains
 from pipelines.commands.options import call, options, prepared, show
+from pipelines.commands.progress import progress
 
 __all__ = ["STEPS"]
 
@@ -49,6 +51,7 @@ def train(as_json: bool, **parameters: Any) -> None:
 
 @click.command()
 @options()
+@explains("score")
 @click.option(
     "--train-until", help="Train on what is before, score the rest as it would have come."
 )
@@ -58,6 +61,7 @@ def score(as_json: bool, **parameters: Any) -> None:
 
     \b
     foretide score --input samples.parquet --train-until 2026-06-01T00:00Z --out out
+    foretide score --explain prod/shop/Deployment/checkout
     """
     from pipelines.score import score as flow
 
@@ -66,6 +70,7 @@ def score(as_json: bool, **parameters: Any) -> None:
 
 @click.command()
 @options()
+@explains("forecast")
 @click.option("--horizon", help="How far, e.g. 168h.")
 @click.option("--step", help="Step of a file's forecast, e.g. 1h; by default the file's own.")
 @click.option("--quantiles", help="e.g. 0.05,0.5,0.9,0.95,0.99")
@@ -79,6 +84,7 @@ def forecast(as_json: bool, **parameters: Any) -> None:
 
     \b
     foretide forecast --input samples.parquet --as-of 2026-06-01T00:00Z --horizon 168h --step 1h
+    foretide forecast --explain prod/shop/Deployment/checkout --metric requests_per_second
     """
     from pipelines.forecast import forecast as flow
 
@@ -87,8 +93,14 @@ def forecast(as_json: bool, **parameters: Any) -> None:
 
 @click.command()
 @options()
+@explains("floor")
 def plan(as_json: bool, **parameters: Any) -> None:
-    """Turn the newest capacity forecast into floors and manifests. Nothing is applied."""
+    """Turn the newest capacity forecast into floors and manifests. Nothing is applied.
+
+    \b
+    foretide plan
+    foretide plan --explain prod/shop/Deployment/checkout
+    """
     from pipelines.prescale import prescale as flow
 
     call(flow, as_json, **parameters)
@@ -97,7 +109,12 @@ def plan(as_json: bool, **parameters: Any) -> None:
 @click.command()
 @options()
 def evaluate(as_json: bool, **parameters: Any) -> None:
-    """Hold issued forecasts and floors against what then came; say whose model has drifted."""
+    """Hold issued forecasts and floors against what then came; say whose model has drifted.
+
+    \b
+    foretide evaluate
+    foretide evaluate --as-of 2026-06-08T00:00Z --json
+    """
     from pipelines.evaluate import evaluate as flow
 
     call(flow, as_json, **parameters)
@@ -106,11 +123,18 @@ def evaluate(as_json: bool, **parameters: Any) -> None:
 @click.command()
 @options()
 def report(as_json: bool, **parameters: Any) -> None:
-    """Render the tables as one self-contained HTML file."""
+    """Render the tables as one self-contained HTML file.
+
+    \b
+    foretide report
+    foretide report --config foretide-demo/foretide.yaml --out foretide-demo
+    """
     from pipelines.clock import now
     from pipelines.report.fill import write_report
 
-    show(write_report(**prepared(parameters), now=now()), as_json)
+    with progress("report", quiet=as_json):
+        result = write_report(**prepared(parameters), now=now())
+    show(result, as_json)
 
 
 @click.command()
@@ -122,6 +146,7 @@ def run(as_json: bool, as_of: str | None, **parameters: Any) -> None:
 
     \b
     foretide run --config config/foretide.yaml
+    foretide run --as-of 2026-06-08T00:00Z --json
     """
     from pipelines.clock import now
     from pipelines.evaluate import evaluate as evaluate_flow
@@ -137,7 +162,9 @@ def run(as_json: bool, as_of: str | None, **parameters: Any) -> None:
     flows = (ingest_flow, train_flow, score_flow, forecast_flow, prescale, evaluate_flow)
     for flow in flows:
         call(flow, as_json, **common)
-    show(write_report(**prepared(common), now=clock), as_json)
+    with progress("report", quiet=as_json):
+        result = write_report(**prepared(common), now=clock)
+    show(result, as_json)
 
 
 STEPS = (ingest, train, score, forecast, plan, evaluate, report, run)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import click
+
+from pipelines.commands.screen import emit
 
 __all__ = ["TOOLS"]
 
@@ -26,7 +26,8 @@ def demo(as_json: bool, out: str, seed: int) -> None:
     """Run everything on a simulated cluster; no server, no network.
 
     \b
-    foretide demo --out /tmp/demo
+    foretide demo
+    foretide demo --out another-demo --seed 8
     """
     from rich.console import Console
 
@@ -34,7 +35,7 @@ def demo(as_json: bool, out: str, seed: int) -> None:
 
     result = run_demo(out, Console(stderr=as_json), seed=seed)
     if as_json:
-        click.echo(json.dumps(result, default=str))
+        emit(result)
 
 
 TOOLS = (demo,)

@@ -61,7 +61,7 @@ def drawn(seen: Seen) -> Row:
         a[picks] for a in (seen.values, seen.lower, seen.expected, seen.upper)
     )
     n_steps = len(seen.values)
-    x = picks * (WIDTH / max(n_steps - 1, 1)) if n_steps > 1 else np.array([WIDTH / 2])
+    x = picks.astype(np.float64) * (WIDTH / max(n_steps - 1, 1))
     bottom, top = _ends((value, low, high))
     y = [_placed(v, bottom, top) for v in (value, low, usual, high)]
     out = (picks >= seen.begins) & ~((value >= low) & (value <= high)) & np.isfinite(value)

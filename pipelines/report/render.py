@@ -8,6 +8,7 @@ every script but the two that the file holds.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import numpy as np
@@ -22,6 +23,9 @@ from pipelines.report.scored import score_lines
 from pipelines.report.view import view
 
 __all__ = ["ReportData", "ReportParams", "render_report"]
+
+_INDENTED = re.compile(r"(?<=>)\n\s*(?=</?(?:td|th|tr|tbody|thead)\b)")
+"""Lines between a table's parts: a node each for the browser, of no meaning. Data holds no ``<``."""
 
 
 def render_report(data: ReportData, params: ReportParams | None = None) -> str:
@@ -41,7 +45,7 @@ def render_report(data: ReportData, params: ReportParams | None = None) -> str:
             )
             for w in index.workloads
         ]
-    return (
+    html = (
         _environment()
         .get_template("report.html.j2")
         .render(
@@ -53,6 +57,7 @@ def render_report(data: ReportData, params: ReportParams | None = None) -> str:
             policy=assets.policy(),
         )
     )
+    return _INDENTED.sub("", html)
 
 
 @cache

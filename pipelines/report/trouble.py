@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 
-import msgspec
 import numpy as np
 import pandas as pd
 
@@ -21,9 +20,6 @@ _INCIDENT = (
     "incident_id", "started_at", "detected_at", "ended_at", "title", "workloads", "causes", "score",
     "severity", "suppressed_alerts",
 )  # fmt: skip
-
-
-_PLACES = 200
 
 
 def found_incidents(index: Index, numbers: dict[str, int]) -> list[Row]:
@@ -58,19 +54,12 @@ def _incident(index: Index, row: Row, place: int, numbers: dict[str, int]) -> Ro
         "ended": stamp(ended),
         "lasted": _between(started, ended or now),
         "who": who,
-        "places": _places(who),
         "causes": [_cause(c, numbers) for c in listed(row["causes"]) if isinstance(c, dict)],
         "score": score,
         "score_text": decimal(score, 2),
         "severity": text(row["severity"]),
         "suppressed": 0 if math.isnan(suppressed) else int(suppressed),
     }
-
-
-def _places(who: list[Row]) -> str:
-    """JSON: cluster, namespace and number on the page of each workload, each place once."""
-    found = {(w["cluster"], w["namespace"], w["index"]): None for w in who[:_PLACES]}
-    return msgspec.json.encode(list(found)).decode()
 
 
 def _cause(cause: Row, numbers: dict[str, int]) -> Row:

@@ -14,6 +14,13 @@ const onKey = (event) => {
   }
 };
 
+/* Times are UTC; the reader's own time is told where the pointer rests. */
+const local = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "long" });
+const localTime = (event) => {
+  const time = event.target.closest && event.target.closest("time");
+  if (time && !time.title) time.title = local.format(new Date(time.dateTime));
+};
+
 /* Paper is white, and as wide as paper is. */
 const PAPER = 680;
 const onPaper = () => { root.dataset.theme = "light"; if (current && current.chart) { current.width = PAPER; draw(current); } };
@@ -21,7 +28,7 @@ const offPaper = () => { if (current) delete current.width; applyTheme(); };
 
 document.addEventListener("DOMContentLoaded", () => {
   startTheme();
-  $$("time").forEach((time) => { time.title = new Date(time.dateTime).toLocaleString(undefined, { dateStyle: "full", timeStyle: "long" }); });
+  document.addEventListener("pointerover", localTime);
   startTables();
   startFinder();
   const fleet = $("#fleet");

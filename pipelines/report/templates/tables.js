@@ -66,7 +66,11 @@ const searchable = (box) => {
 
 /* Search and filters over every section: rows and cards about a workload carry its cluster and its namespace. */
 const finder = { sections: [], fleet: 0 };
-const within = (wanted, told) => !wanted || told === wanted || (told || "").split("\n").includes(wanted);
+const placesOf = (item) => {
+  item.places = item.places || (item.dataset.places ? JSON.parse(item.dataset.places) : [[item.dataset.cluster, item.dataset.namespace, item.dataset.workload]]);
+  return item.places;
+};
+const within = (item, cluster, namespace) => placesOf(item).some(([c, n]) => (!cluster || c === cluster) && (!namespace || n === undefined || n === namespace));
 const filter = () => {
   const words = wordsOf($("#search")), cluster = $("#cluster").value, namespace = $("#namespace").value;
   const active = Boolean(words.length || cluster || namespace);
@@ -74,13 +78,14 @@ const filter = () => {
   finder.sections.forEach((part) => {
     let fits = 0;
     part.items.forEach((item) => {
-      item.unfit = active && !(within(cluster, item.dataset.cluster) && within(namespace, item.dataset.namespace) && words.every((w) => textOf(item).includes(w)));
+      item.unfit = active && !(within(item, cluster, namespace) && words.every((w) => textOf(item).includes(w)));
       fits += !item.unfit;
     });
     part.lists.forEach(recut);
     if (part.id === "workloads") workloads = fits; else others += fits;
-    part.none.hidden = fits > 0;
-    part.section.classList.toggle("unmatched", fits === 0);
+    part.none.hidden = fits > 0 || !part.whole;
+    part.section.classList.toggle("unmatched", fits === 0 && part.whole);
+    if (active) part.folds.forEach((fold) => { fold.open = true; });
     if (part.badge) part.badge.textContent = active ? fits + "/" + part.items.length : part.badge.dataset.all;
   });
   root.classList.toggle("filtered", active);
@@ -101,7 +106,8 @@ const startFinder = () => {
     none.hidden = true;
     const badge = $('nav a[href="#' + section.id + '"] b');
     if (badge) badge.dataset.all = badge.textContent;
-    return { id: section.id, section, items, lists, none, badge };
+    const folds = new Set(items.map((item) => item.closest("details.more")).filter(Boolean));
+    return { id: section.id, section, items, lists, none, badge, folds, whole: items.some((item) => item.dataset.namespace !== undefined) };
   }).filter((part) => part.items.length);
   finder.sections.forEach((part) => $("h2", part.section).after(part.none));
   finder.fleet = $$("#fleet > tbody > tr").length;

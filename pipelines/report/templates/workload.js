@@ -86,6 +86,17 @@ const plot = (entry, data, into) => {
   return withPlotly().then(() => { entry.chart.style.minHeight = ""; draw(entry); });
 };
 
+/* What the report says of incidents in it, with the evidence; the newest one opened. */
+const incidents = (number) => {
+  const about = $$("#overview details.incident").filter((node) => placesOf(node).some(([, , n]) => String(n) === number));
+  if (!about.length) return [];
+  const box = el("div", "plot"), list = el("div", "incidents");
+  list.append(...about.slice(0, 20).map((node) => { const copy = node.cloneNode(true); copy.hidden = false; return copy; }));
+  list.firstChild.open = true;
+  box.append(el("h2", "", count(about.length, "incident")), list);
+  return [box];
+};
+
 /* Before and after it, as the table of workloads is sorted and searched now. */
 const neighbours = (row) => {
   const rows = $$("#fleet > tbody > tr").filter((r) => !out(r) || r === row), at = rows.indexOf(row);
@@ -117,7 +128,7 @@ const showWorkload = (row) => {
     if (current !== mine) return undefined;
     $("#page-full").textContent = data.full;
     const box = el("div", "plot");
-    body.replaceChildren(...(data.facts.length ? [facts(data.facts)] : []), box);
+    body.replaceChildren(...(data.facts.length ? [facts(data.facts)] : []), box, ...incidents(row.dataset.workload));
     return plot(mine, data, box);
   }).catch((error) => {
     failed(String(error));
