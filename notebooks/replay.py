@@ -6,8 +6,6 @@
 
 # %%
 import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
 
 from features.synthetic import ClusterSpec, simulate
 from pipelines import api
@@ -79,19 +77,23 @@ ax.set_xlim(0, 1.6 * max(before.max(), 10))
 ax.xaxis.set_major_formatter("{x:,.0f}")
 ax.set_xlabel("pod-minutes short, a week  (○ the HPA alone  ● with floors)")
 side.barh(last.index, 100 * cost, color=colours, alpha=0.75, height=0.6)
-side.set_xlabel("pod-hours paid for, % beside the HPA alone")
+side.set_xlabel("pod-hours, % above the HPA alone")
 side.axvline(0, color="black", lw=1)
 there = [verdict for verdict in COLOURS if (last["verdict"] == verdict).any()]
 fig.legend(
-    handles=[plt.Line2D([], [], color=COLOURS[v], lw=5, label=f"{v}: {(last['verdict'] == v).sum()}") for v in there],
+    [plt.Line2D([], [], color=COLOURS[verdict], lw=5) for verdict in there],
+    [f"{verdict}: {(last['verdict'] == verdict).sum()}" for verdict in there],
     loc="outside lower left", ncols=3, frameon=False,
 )  # fmt: skip
 yes = held.verdicts[held.verdicts["verdict"] == "enable"]
-sums = yes[["short_pod_min_reactive", "short_pod_min_foretide"]].sum()
-share = np.average(yes["replica_hours_ratio"]) - 1 if len(yes) else float("nan")
-fig.suptitle(
-    f"Worth it for {len(yes)} of {len(held.verdicts)} workloads: theirs were short of "
-    f"{sums.iloc[0]:,.0f} → {sums.iloc[1]:,.0f} pod-minutes a week, for {share:+.0%} pod-hours"
-    if len(yes) else f"Worth it for none of {len(held.verdicts)} workloads in these weeks",
-    x=0.01, ha="left", fontsize=11, fontweight="bold",
-);  # fmt: skip
+if len(yes):
+    mine = held.workloads[held.workloads["workload"].isin(yes["workload"])]
+    hours = mine.groupby("policy")["replica_hours"].sum()
+    told = (
+        f"Worth it for {len(yes)} of {len(held.verdicts)} workloads: short of "
+        f"{yes['short_pod_min_reactive'].sum():,.0f} → {yes['short_pod_min_foretide'].sum():,.0f} "
+        f"pod-minutes a week, for {hours['foretide'] / hours['reactive'] - 1:+.0%} pod-hours"
+    )
+else:
+    told = f"In these weeks it was worth it for none of {len(held.verdicts)} workloads"
+fig.suptitle(told, x=0.01, ha="left", fontsize=11, fontweight="bold");

@@ -19,6 +19,7 @@ import pandas as pd
 
 from features.frames import INCIDENTS, LEAKS, SCORES, SKIPS, FrameError, quantile_column
 from features.panel import Panel
+from models.base import Baselines
 from models.champion import Champions
 from pipelines.accounting import silent_series
 from pipelines.api_data import Config, Data, Moment, Span, length_of, moment_of, open_given
@@ -31,9 +32,11 @@ from pipelines.hygiene import AnomalousPoints
 from pipelines.judging import judge_forecasters
 from pipelines.learning import learn
 from pipelines.outcome import reasons, told
+from pipelines.unusual import unusual
 
 __all__ = [
     "Backtested",
+    "Baselines",
     "Fitted",
     "ForetideError",
     "FrameError",
@@ -94,8 +97,6 @@ def fit(
     HistoryError
         No series has enough history.
     """
-    from pipelines.left_out import unusual
-
     run = open_given(data, with_models(config, forecasters), until)
     parts: list[Champions] = []
     skipped = [silent_series(run, run.history_start, _SILENT)]

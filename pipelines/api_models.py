@@ -4,20 +4,20 @@ instances.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from models.base import Forecaster
+from models.base import Detector, Forecaster
 from pipelines.api_data import Config
 from pipelines.errors import ConfigError
+from pipelines.plugins import Made, load
 from pipelines.settings import Settings, load_settings
 
 __all__ = ["Detectors", "Forecasters", "with_backtest", "with_models"]
 
 Forecasters = Sequence[str | Forecaster]
-Detectors = Sequence[Any]
-"""Names, or instances of ``models.base.Detector``."""
+Detectors = Sequence[str | Detector]
 
 
 def with_models(
@@ -33,8 +33,8 @@ def with_models(
         The configuration is wrong, or a model: one that is not known, not made so, or twice there.
     """
     settings = config if isinstance(config, Settings) else load_settings(config)
-    settings = _with(settings, "forecast", "models", forecasters, ("fit", "predict"))
-    return _with(settings, "detect", "detectors", detectors, ("fit", "score"))
+    settings = _with(settings, "forecast", "models", forecasters, Forecaster)
+    return _with(settings, "detect", "detectors", detectors, Detector)
 
 
 def with_backtest(settings: Settings, origins: int | None, horizon_h: float | None) -> Settings:
@@ -57,7 +57,7 @@ def with_backtest(settings: Settings, origins: int | None, horizon_h: float | No
 
 
 def _with(
-    settings: Settings, section: str, key: str, given: Sequence[Any] | None, verbs: Iterable[str]
+    settings: Settings, section: str, key: str, given: Sequence[Any] | None, what: type
 ) -> Settings:
     if given is None:
         return settings
@@ -65,20 +65,12 @@ def _with(
     if isinstance(given, str) or not len(given):
         raise ConfigError(f"{where}: expected a list of names or instances, got {given!r}")
     for model in given:
-        lacking = [m for m in ("name", *verbs) if not hasattr(model, m)]
-        if not isinstance(model, str) and (lacking or isinstance(model, type)):
-            got = "a class: make an instance of it" if isinstance(model, type) else repr(model)
-            raise ConfigError(
-                f"{where}: expected names or instances with name, {', '.join(verbs)}; got {got}"
-            )
-    names = [m if isinstance(m, str) else str(m.name) for m in given]
-    twice = next((n for n in names if names.count(n) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"{where}: {twice!r} comes {names.count(twice)} times; names are unique")
+        if isinstance(model, type):
+            raise ConfigError(f"{where}: expected an instance, got the class {model.__name__}")
+    names = [m if isinstance(m, str) else Made.of(m) for m in given]
+    load_settings({section: {key: names}})  # refuses what the configuration would
+    for spec in names:
+        if isinstance(spec, Made):
+            load(spec, what)
     own: Any = getattr(settings, section)
-    if key not in type(own).model_fields:
-        raise ConfigError(f"{where}: this release has no such choice; leave it out")
-    # names are checked as the file's are; instances are no text and are not for a file
-    checked = load_settings({section: {key: [m for m in given if isinstance(m, str)]}})
-    del checked
-    return settings.model_copy(update={section: own.model_copy(update={key: tuple(given)})})
+    return settings.model_copy(update={section: own.model_copy(update={key: tuple(names)})})

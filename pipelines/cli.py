@@ -18,6 +18,7 @@ from pipelines.commands.diagnosis import DIAGNOSIS
 from pipelines.commands.judge import JUDGES
 from pipelines.commands.notifying import NOTIFYING
 from pipelines.commands.publishing import PUBLISHING
+from pipelines.commands.serving import SERVING
 from pipelines.commands.shell import SHELL
 from pipelines.commands.steps import STEPS
 from pipelines.commands.tools import TOOLS
@@ -28,6 +29,8 @@ __all__ = ["cli", "main"]
 
 def main() -> None:
     """Entry point of the ``foretide`` command."""
+    # Prefect tells a terminal that it counts users; nobody here asked to be counted
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     sys.exit(_run_cli(sys.argv[1:]))
 
 
@@ -109,7 +112,9 @@ def cli() -> None:
     """
 
 
-for group in (STEPS, CAPACITY, DIAGNOSIS, JUDGES, CARE, PUBLISHING, NOTIFYING, TOOLS, SHELL):
+for group in (
+    STEPS, CAPACITY, DIAGNOSIS, JUDGES, CARE, PUBLISHING, NOTIFYING, SERVING, TOOLS, SHELL,
+):  # fmt: skip
     for command in group:
         cli.add_command(command)
 

@@ -17,7 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from models.cause_series import align
 from pipelines.report.evidence import Seen, drawn, usual_band
-from pipelines.report.text import quantity
+from pipelines.report.text import span
 
 __all__ = ["picture"]
 
@@ -58,7 +58,7 @@ def _chart(metric: str, before: pd.DataFrame, after: pd.DataFrame) -> dict[str, 
     shown = normal[-max(_SHOWN_BEFORE, 3 * len(now)) :]
     values = np.concatenate([shown, now])
     low, usual, high = usual_band(normal, len(values))
-    normally = f"{quantity(float(low[0]), metric)} – {quantity(float(high[0]), metric)}"
+    normally = span(float(low[0]), float(high[0]), metric)
     return drawn(Seen(metric, values, len(shown), low, usual, high)) | {"normally": normally}
 
 

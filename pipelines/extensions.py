@@ -183,7 +183,7 @@ def _named(spec: str, method: str, kind: type[ForetideError] = ModelError) -> Ge
 
 
 def _checked(learned: Baselines, panel: Panel, name: str, spec: str) -> Baselines:
-    """The baselines under the detector's or forecaster's name, if they can be kept as plain data."""
+    """The baselines under the model's own name, if they can be kept as plain data."""
     if not isinstance(learned, Baselines):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ModelError(f"{spec}: fit: expected Baselines; got {_kind(learned)}")
     arrays = {key: np.asarray(array) for key, array in learned.arrays.items()}

@@ -28,7 +28,6 @@ from pipelines.flow_runs import as_run
 from pipelines.forecast_rows import forecast_rows, is_published
 from pipelines.hygiene import AnomalousPoints
 from pipelines.learning import forecasters, learn, learn_newcomers, without_maintenance
-from pipelines.left_out import unusual
 from pipelines.moments import parse_duration
 from pipelines.outcome import Outcome, counted, merge_reasons, panel_counts, reasons, told
 from pipelines.parameters import Length, Moment
@@ -38,6 +37,7 @@ from pipelines.spreading import where
 from pipelines.staging import commit_tables, keep, staged
 from pipelines.tasks import run_shards, threads
 from pipelines.telemetry import traced
+from pipelines.unusual import unusual
 from pipelines.verdicts import demoted, newest_verdicts
 from pipelines.watching import watched
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from features.panel import Panel
-from pipelines.hygiene import AnomalousPoints, Hygiene, anomalous_points, on_panel
-from pipelines.regimes import deploys_of, incident_windows, settling, within
+from pipelines.hygiene import AnomalousPoints, Hygiene, anomalous_points
 from pipelines.run import Run
 from pipelines.say import say
-from pipelines.settings import Settings
 from pipelines.staging import aside
+from pipelines.unusual import unusual
 
-__all__ = ["leave_out", "left_out_of", "unusual"]
+__all__ = ["leave_out", "left_out_of"]
 
 _POINTS = "anomalous.parquet"
 
@@ -39,17 +37,3 @@ def left_out_of(run: Run, panel: Panel) -> Hygiene:
     step_s = points["step_s"].max() if len(points) else 0.0
     step = pd.Timedelta(step_s, "s") if step_s else None
     return unusual(panel, AnomalousPoints(points, step), run.settings)
-
-
-def unusual(panel: Panel, flagged: AnomalousPoints, settings: Settings) -> Hygiene:
-    """What no example is of usual days: flagged points, incidents, the time after a deploy.
-
-    Maintenance and special days are blanked where the models learn.
-    """
-    params, rule = settings.hygiene, settings.detect.incidents
-    if not params.enabled:
-        return Hygiene(np.zeros(panel.values.shape, dtype=bool))
-    also = settling(panel, deploys_of(panel), params.settle_min)
-    step = flagged.step or panel.step
-    windows = incident_windows(flagged.points, step, rule.gap_min, rule.persist_m)
-    return on_panel(flagged, panel, params, also | within(panel, windows))

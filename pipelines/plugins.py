@@ -17,9 +17,23 @@ from typing import Any
 
 from pipelines.errors import ConfigError, ForetideError
 
-__all__ = ["is_spec", "load"]
+__all__ = ["Made", "is_spec", "load"]
 
 _SPEC = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+class Made(str):
+    """A spec whose class was made by the caller: wherever a name stands, an instance can."""
+
+    __slots__ = ("instance",)
+    instance: Any
+
+    @classmethod
+    def of(cls, instance: Any) -> Made:
+        """Named after its class."""
+        made = cls(f"{type(instance).__module__}:{type(instance).__name__}")
+        made.instance = instance
+        return made
 
 
 def is_spec(text: str) -> bool:
@@ -45,7 +59,10 @@ def load(spec: str, what: type, folder: str = "", /, **kwargs: Any) -> Any:
     if not is_spec(spec):
         raise ConfigError(f"{spec!r}: expected package.module:Class, for {what.__name__}")
     module, _, name = spec.partition(":")
-    made = _made(_class(spec, module, name, folder), spec, kwargs)
+    if isinstance(spec, Made):
+        made = spec.instance
+    else:
+        made = _made(_class(spec, module, name, folder), spec, kwargs)
     lacking = [f for f in _public(what) if not hasattr(made, f)]
     if lacking:
         raise ConfigError(

@@ -66,6 +66,11 @@ def metrics_asked(run: Run) -> list[Metric]:
     """The metrics to ask for, in the catalog's order."""
     source = run.settings.source
     with_query = [m for m in run.catalog.metrics.values() if m.query]
+    if not with_query:
+        raise ConfigError(
+            f"source.catalog: no metric of {source.catalog_name!r} has a query; name another "
+            "catalog, or give each metric that you want one: metrics: {NAME: {query: …}}"
+        )
     names = [m.name for m in with_query]
     unknown = [m for m in source.metrics if m not in names]
     if unknown:

@@ -16,10 +16,10 @@ from features.panel import Panel
 from models.band import Band
 from pipelines.hygiene import AnomalousPoints
 from pipelines.learning import learn
-from pipelines.left_out import unusual
 from pipelines.scoring import Scored, score_window
 from pipelines.settings import Settings
 from pipelines.stretches import compact
+from pipelines.unusual import unusual
 
 __all__ = ["replayed"]
 

@@ -32,7 +32,7 @@ from pipelines.settings import Settings, load_settings
 __all__ = ["Run", "RunRef", "part_name"]
 
 _ASIDE = {"source": {"headers", "password"}} | dict.fromkeys(
-    ["ingest", "shards", "watch", "publish", "notify"], True
+    ["ingest", "shards", "watch", "publish", "notify", "mcp"], True
 )
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-
-from prefect.context import FlowRunContext, TaskRunContext
-from prefect.logging import get_run_logger
+import sys
 
 __all__ = ["say"]
 
@@ -15,5 +13,12 @@ _log = logging.getLogger("foretide")
 
 def say(line: str) -> None:
     """One line for whoever watches; the outcome repeats what matters of it."""
-    watched = FlowRunContext.get() or TaskRunContext.get()
-    (get_run_logger() if watched else _log).info("%s", line)
+    # importing Prefect takes a second: who never did is in no flow run
+    if "prefect" in sys.modules:
+        from prefect.context import FlowRunContext, TaskRunContext
+        from prefect.logging import get_run_logger
+
+        if FlowRunContext.get() or TaskRunContext.get():
+            get_run_logger().info("%s", line)
+            return
+    _log.info("%s", line)

@@ -44,6 +44,7 @@ from models.value import ValueParams
 from pipelines.errors import ConfigError
 from pipelines.hygiene import HygieneParams
 from pipelines.report.data import ReportParams
+from pipelines.settings_mcp import McpSettings
 from pipelines.settings_names import DETECTORS, Detecting, Forecasting
 from pipelines.settings_notify import NotifySettings
 from pipelines.settings_outside import (
@@ -192,6 +193,7 @@ class Settings(BaseSettings):
     """How much of the past the report charts."""
     shards: ShardSettings = ShardSettings()
     watch: WatchSettings = WatchSettings()
+    mcp: McpSettings = McpSettings()
     extensions_path: str = ""
     """A folder with modules of the user's own; empty: only installed packages are imported."""
 

@@ -20,6 +20,7 @@ from models.band import Band
 from pipelines.errors import ModelError
 from pipelines.extensions import own_detectors
 from pipelines.learning import Learned, forecasters
+from pipelines.plugins import is_spec
 from pipelines.score_rows import band_rows, forest_rows, own_rows
 from pipelines.settings import Settings
 from pipelines.stretches import on_grid, reaching_back, stretches
@@ -30,12 +31,15 @@ __all__ = ["DAY", "WEEK", "context_of", "rows_of"]
 DAY = pd.Timedelta(days=1)
 WEEK = pd.Timedelta(days=7)
 _STRETCH = pd.Timedelta(hours=6)
+_OWN_CONTEXT = pd.Timedelta(hours=20)  # what docs/extend.md promises to a user's own detectors
 _KEY = ["workload", "metric"]
 
 
 def context_of(settings: Settings) -> pd.Timedelta:
     """How much past the detectors look at before a stretch."""
-    return Band(settings.detect.band).context.ceil("1h")
+    context = Band(settings.detect.band).context.ceil("1h")
+    has_own = any(is_spec(name) for name in settings.detect.detectors)
+    return max(context, _OWN_CONTEXT) if has_own else context
 
 
 def rows_of(

@@ -96,7 +96,7 @@ def _forecast(
         verdict=str(verdict.get("verdict", "")),
         verdict_reason=str(verdict.get("reason", "")),
         verdict_holds=bool(verdict["holds"]) if verdict else None,
-        arithmetic=(_quantiles(row, metric), _choice(live, naive)),
+        arithmetic=(_quantiles(row, metric), *_choice(run, tried, live, naive)),
         model_version=str(row["model_version"]),
         run_id=str(row["run_id"]),
         valid_until=iso(row["valid_until"]),
@@ -111,13 +111,23 @@ def _quantiles(row: dict[str, Any], metric: str) -> str:
     return f"at {iso(row['ts'])}: as likely above {half} as below it, 9 times of 10 below {most}"
 
 
-def _choice(live: Candidate | None, bar: Candidate | None) -> str:
-    """Why this model: what it got wrong out of sample, beside the bar."""
+def _choice(
+    run: Run, tried: tuple[Candidate, ...], live: Candidate | None, bar: Candidate | None
+) -> tuple[str, ...]:
+    """Why this model: what it got wrong out of sample, beside the bar and beside the best."""
     if live is None or live.wape is None:
-        return "no backtest yet: too little history to compare models"
+        return ("no backtest yet: too little history to compare models",)
     own = f"out of sample {live.model} was off by {live.wape:.1%} of the demand (WAPE)"
-    if bar is None or not bar.wape or bar.model == live.model:
-        return own
-    less = 1 - live.wape / bar.wape
-    beside = f"{abs(less):.0%} {'less' if less >= 0 else 'more'} than last week's values would be"
-    return f"{own}, {bar.model} by {bar.wape:.1%}: {beside}"
+    if bar is not None and bar.wape and bar.model != live.model:
+        less = 1 - live.wape / bar.wape
+        beside = f"{abs(less):.0%} {'less' if less >= 0 else 'more'} than the bar"
+        own += f", {bar.model}, the bar, by {bar.wape:.1%}: {beside}"
+    best = tried[0]
+    if best.model == live.model or best.wape is None or best.wape >= live.wape:
+        return (own,)
+    margin = run.settings.forecast.champion.choice.margin
+    return (
+        own,
+        f"{best.model} was off by {best.wape:.1%}; a single model takes the place of the "
+        f"combination only where its loss (pinball) is {margin:.0%} smaller at every origin",
+    )

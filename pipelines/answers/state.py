@@ -16,7 +16,6 @@ from pipelines.run import Run
 from pipelines.rungs.held import Held
 from pipelines.series.reaching import newest_parts
 from pipelines.status import Status
-from pipelines.watching import read_runs
 
 __all__ = ["HeldTold", "RunTold", "State", "TableAge", "Waiting", "state"]
 
@@ -177,6 +176,8 @@ def _clock(run: Run, contract: Contract) -> pd.Timestamp | None:
 
 
 def _runs(run: Run) -> tuple[RunTold, ...]:
+    from pipelines.watching import read_runs  # brings Prefect, which takes seconds
+
     runs = read_runs(run, run.as_of - _LOOKED_BACK)
     last = runs.drop_duplicates("verb", keep="last") if len(runs) else runs
     return tuple(

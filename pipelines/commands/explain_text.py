@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 __all__ = ["show_explained"]
 
 _COLOURS = {"warning": "yellow", "critical": "red", "passes": "green", "shut": "yellow"}
+_READ = {
+    "score": ("scores",),
+    "forecast": ("forecasts",),
+    "floor": ("forecasts", "capacity", "plan"),
+}
+"""Part → how the evidence for it begins."""
 
 
 def show_explained(found: Explained, part: Literal["score", "forecast", "floor"]) -> None:
@@ -28,8 +34,8 @@ def show_explained(found: Explained, part: Literal["score", "forecast", "floor"]
     elif found.floor is not None:
         _floor(found.floor)
     _missing(found, part)
-    if found.evidence:
-        lines([f"read from: {'; '.join(found.evidence)}"])
+    if read := [e for e in found.evidence if e.startswith(_READ[part])]:
+        lines([f"read from: {'; '.join(read)}"])
 
 
 def _missing(found: Explained, part: str) -> None:
@@ -116,8 +122,8 @@ def _floor(found: FloorWhy) -> None:
             f"  lead time {found.lead_time_s:.0f} s: {found.lead_time_source}",
         ]
     )
-    gates = [("passes" if g.passes else "shut", g.name, g.reason) for g in found.gates]
-    table([Column("gate"), Column("of"), Column("why", wraps=True)], gates, _COLOURS)
+    gates = [(g.name, "passes" if g.passes else "shut", g.reason) for g in found.gates]
+    table([Column("gate"), Column("state"), Column("why", wraps=True)], gates, _COLOURS)
     if found.floors:
         _floors(found)
     if found.advice:
@@ -129,9 +135,9 @@ def _floor(found: FloorWhy) -> None:
 def _floors(found: FloorWhy) -> None:
     own = found.floors[0].original
     lines([f"floors of plan {found.plan_id}; the user's own is {own}:"])
-    columns = [Column("from"), Column("to"), Column("floor"), Column("mode")]
+    columns = [Column("from, UTC"), Column("to"), Column("floor"), Column("mode")]
     rows = [
-        (_moment(f.starts_at), _moment(f.ends_at), f"{f.before} -> {f.after}", f.mode, f.reason)
+        (_minute(f.starts_at), _minute(f.ends_at), f"{f.before} -> {f.after}", f.mode, f.reason)
         for f in found.floors
     ]
     table([*columns, Column("reason", wraps=True)], rows)
@@ -139,6 +145,10 @@ def _floors(found: FloorWhy) -> None:
 
 def _under(texts: Sequence[str]) -> list[str]:
     return [f"  {text}" for text in texts]
+
+
+def _minute(iso: str) -> str:
+    return iso[:16].replace("T", " ")
 
 
 def _moment(iso: str) -> str:

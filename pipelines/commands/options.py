@@ -17,6 +17,8 @@ __all__ = ["Command", "call", "config_path", "options", "prepared", "show"]
 
 _DEFAULT_CONFIG = Path("config/foretide.yaml")
 _FILE_OUT = "foretide-out"
+_SHOWN = {"prescale": "plan"}
+"""Flow → its verb, where they differ."""
 Command = Callable[..., None]
 
 
@@ -68,7 +70,8 @@ def options(*, inputs: bool = True) -> Callable[[Command], Command]:
 def call(flow: Any, as_json: bool, **parameters: Any) -> dict[str, Any]:
     """Run one flow: watched by Prefect when a server is configured, plainly otherwise."""
     watched = bool(os.environ.get("PREFECT_API_URL"))
-    with progress(flow.name, quiet=as_json):
+    name = str(flow.name)
+    with progress(_SHOWN.get(name, name), quiet=as_json):
         result: dict[str, Any] = (flow if watched else flow.fn)(**prepared(parameters))
     show(result, as_json)
     return result

@@ -175,8 +175,9 @@ def _told(
             console.print(Text(line, style=mark or "bold"))
         for column, cell in zip(columns[first:], row[first:], strict=True):
             if cell:
+                style = colours.get(cell, "")
                 for line in _broken(f"{_INDENT}{column.heading}: {cell}", wide, _INDENT * 2):
-                    console.print(Text(line))
+                    console.print(Text(line, style=style))
 
 
 def _wrapped(text: str, wide: int) -> None:

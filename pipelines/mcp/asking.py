@@ -1,4 +1,4 @@
-"""How a question becomes an answer: a run of this moment, a thread, a bound on time, short errors."""
+"""How a question becomes an answer: a run of this moment, a thread, a bound, short errors."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Desk:
             raise ToolError(_named(error)) from None
         except (ForetideError, FrameError) as error:
             raise ToolError(f"no answer: {_as_data(str(error))}") from None
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  told in a line, logged as a whole
             _log.exception("a question broke")
             raise ToolError(
                 f"unexpected {type(error).__name__}: the server's log says where"

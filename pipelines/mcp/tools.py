@@ -101,8 +101,7 @@ def _add_troubles(server: FastMCP[Any], desk: Desk) -> None:
     ) -> ToolResult:
         """Why a workload has its score, its forecast and its floor: inputs, model, gates and
         arithmetic, from the stored tables; of now, or of a moment."""
-        when = _moment(at)
-        return await desk.ask(lambda run: explanation(run, workload, metric=metric, at=when))
+        return await desk.ask(lambda run: explanation(run, workload, metric=metric, at=_moment(at)))
 
     async def diagnose(
         incident_id: IncidentId | None = None,
@@ -113,13 +112,12 @@ def _add_troubles(server: FastMCP[Any], desk: Desk) -> None:
     ) -> ToolResult:
         """Rank what explains an incident (by its id), or what was seen at a workload from a moment
         on, by the samples around it. Takes seconds."""
-        when = _moment(at)
         return await desk.ask(
             lambda run: diagnosed(
                 run,
                 incident_id=incident_id,
                 workload=workload,
-                at=when,
+                at=_moment(at),
                 before_h=before_h,
                 top=top,
             ),

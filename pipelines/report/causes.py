@@ -87,7 +87,7 @@ def _plot(
         "from": ends[0],
         "to": ends[1],
         "onset": stamp(began),
-        "band_is": "expected" if scored else "usual in the day before (5–95 %)",
+        "scored": scored,
     }
 
 

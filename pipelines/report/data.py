@@ -50,7 +50,7 @@ class ReportParams:
     anomalies_per_chart
         Markers in one chart; the strongest are kept.
     evidence_incidents
-        Incidents with evidence plots: the open ones, then the strongest.
+        Incidents with evidence plots: the open ones, then the newest.
     series_rows
         Series in the table of champions: those that drifted and those that gain least on the bar.
     naive_model

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from features.panel import Floats
 from pipelines.report.data import Row
-from pipelines.report.text import quantity
+from pipelines.report.text import quantity, span
 
 __all__ = ["BAND", "Seen", "drawn", "usual_band"]
 
@@ -22,6 +22,7 @@ WIDTH, HEIGHT = 640.0, 120.0
 BAND = (0.05, 0.5, 0.95)
 """Quantiles of the time before that stand in where no band was scored."""
 _POINTS = 120
+_BAND_ROOM = 1.2
 _Ints = NDArray[np.intp]
 
 
@@ -54,7 +55,8 @@ def usual_band(normal: Floats, n_steps: int) -> tuple[Floats, Floats, Floats]:
 
 def drawn(seen: Seen) -> Row:
     """Paths ``line, band, usual, dots`` (what left the band from the onset on), ``at`` (the onset),
-    and the words ``bottom, top, before, after, expected``; empty where nothing is known.
+    and the words ``range`` (of the drawing), ``after`` (farthest from what was expected) and
+    ``expected`` (then); empty where nothing is known.
     """
     picks = _picked(seen.values, _POINTS)
     value, low, usual, high = (
@@ -62,8 +64,8 @@ def drawn(seen: Seen) -> Row:
     )
     n_steps = len(seen.values)
     x = picks.astype(np.float64) * (WIDTH / max(n_steps - 1, 1))
-    bottom, top = _ends((value, low, high))
-    y = [_placed(v, bottom, top) for v in (value, low, usual, high)]
+    bottom, top = _ends(value, (low, high))
+    y = [_placed(np.clip(v, bottom, top), bottom, top) for v in (value, low, usual, high)]
     out = (picks >= seen.begins) & ~((value >= low) & (value <= high)) & np.isfinite(value)
     return {
         "line": _path(x, y[0]),
@@ -71,27 +73,23 @@ def drawn(seen: Seen) -> Row:
         "usual": _path(x, y[2]),
         "dots": "".join(f"M{a:.0f} {b:.1f}h0" for a, b in zip(x[out], y[0][out], strict=True)),
         "at": f"{WIDTH * min(seen.begins / max(n_steps - 1, 1), 1):.1f}",
-        "bottom": quantity(bottom, seen.metric),
-        "top": quantity(top, seen.metric),
+        "range": span(bottom, top, seen.metric),
     } | _words(seen)
 
 
 def _words(seen: Seen) -> dict[str, str]:
-    """The middle before, the value farthest from it afterwards, and what was expected then."""
-    before, after = seen.values[: seen.begins], seen.values[seen.begins :]
-    middle = float(np.median(before[np.isfinite(before)])) if np.isfinite(before).any() else np.nan
-    said = {"before": "", "after": "", "expected": ""}
-    if np.isfinite(middle):
-        said["before"] = quantity(middle, seen.metric)
-    from_ = middle if np.isfinite(middle) else 0.0
+    """The value farthest from what was expected, from the onset on; and what was expected then."""
+    after = seen.values[seen.begins :]
     if not np.isfinite(after).any():
-        return said
-    worst = int(np.nanargmax(np.where(np.isfinite(after), np.abs(after / 2 - from_ / 2), np.nan)))
-    said["after"] = quantity(float(after[worst]), seen.metric)
-    low, high = (float(b[seen.begins + worst]) for b in (seen.lower, seen.upper))
-    if np.isfinite(low) and np.isfinite(high):
-        said["expected"] = f"{quantity(low, seen.metric)} – {quantity(high, seen.metric)}"
-    return said
+        return {"after": "", "expected": ""}
+    low, high = seen.lower[seen.begins :], seen.upper[seen.begins :]
+    beyond = np.fmax(after / 2 - high / 2, low / 2 - after / 2)
+    far = beyond if np.isfinite(beyond).any() else np.abs(after)
+    worst = int(np.nanargmax(np.where(np.isfinite(far) & np.isfinite(after), far, -np.inf)))
+    return {
+        "after": quantity(float(after[worst]), seen.metric),
+        "expected": span(float(low[worst]), float(high[worst]), seen.metric),
+    }
 
 
 def _picked(values: Floats, most: int) -> _Ints:
@@ -112,10 +110,21 @@ def _picked(values: Floats, most: int) -> _Ints:
     return np.unique(np.array([*picks, n - 1], dtype=np.intp))
 
 
-def _ends(arrays: Sequence[Floats]) -> tuple[float, float]:
-    everything = np.concatenate(arrays)
-    finite = everything[np.isfinite(everything)]
-    return (float(finite.min()), float(finite.max())) if len(finite) else (np.nan, np.nan)
+def _ends(values: Floats, bands: Sequence[Floats]) -> tuple[float, float]:
+    """Of what was measured, and of the band as far as it does not make that small."""
+    known = values[np.isfinite(values)]
+    around = np.concatenate(bands)
+    around = around[np.isfinite(around)]
+    if not len(known):
+        return (float(around.min()), float(around.max())) if len(around) else (np.nan, np.nan)
+    bottom, top = float(known.min()), float(known.max())
+    room = _BAND_ROOM * (top / 2 - bottom / 2) or abs(top) / 2
+    if len(around):
+        bottom, top = (
+            min(bottom, max(float(around.min()), bottom - room)),
+            max(top, min(float(around.max()), top + room)),
+        )
+    return bottom, top
 
 
 def _placed(values: Floats, bottom: float, top: float) -> Floats:

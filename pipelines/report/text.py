@@ -16,6 +16,7 @@ __all__ = [
     "named",
     "quantity",
     "shorten",
+    "span",
     "stamp",
     "unit_of",
     "until",
@@ -92,6 +93,15 @@ def quantity(value: Any, metric: str, per: str = "") -> str:
     factor, unit = unit_of(metric, value)
     gap = "" if unit.startswith(("%", "/")) else " "
     return f"{decimal(value * factor)}{gap}{unit}{per}".strip()
+
+
+def span(low: float, high: float, metric: str) -> str:
+    """``269 – 960 MiB``: two values of a metric in one unit; empty where either is not known."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    factor, unit = unit_of(metric, max(abs(low), abs(high)))
+    gap = "" if unit.startswith(("%", "/")) else " "
+    return f"{decimal(low * factor)} – {decimal(high * factor)}{gap}{unit}".strip()
 
 
 def metric_title(metric: str) -> str:

@@ -23,11 +23,11 @@ _INCIDENT = (
 
 
 def found_incidents(index: Index, numbers: dict[str, int]) -> list[Row]:
-    """All incidents, open ones first, the strongest first; as many of them as the page holds with
-    the evidence of their first causes."""
+    """All incidents: open ones first, the strongest first, then the newest; as many of them as the
+    page holds with the evidence of their first causes."""
     rows = records(index.data.incidents, *_INCIDENT)
     out = [_incident(index, row, place, numbers) for place, row in enumerate(rows)]
-    out.sort(key=lambda i: (not i["open"], -np.nan_to_num(i["score"]), _sort(i["started"])))
+    out.sort(key=_order)
     first = [rows[i["place"]] for i in out[: index.params.evidence_incidents]]
     plots = evidence_plots(index, first)
     for incident in out:
@@ -35,6 +35,13 @@ def found_incidents(index: Index, numbers: dict[str, int]) -> list[Row]:
         for cause, plot in zip(incident["causes"], found, strict=False):
             cause["plot"] = plot
     return out
+
+
+def _order(incident: Row) -> tuple[bool, float, float]:
+    began = _sort(incident["started"])
+    if incident["open"]:
+        return False, -float(np.nan_to_num(incident["score"])), began
+    return True, -began, 0.0
 
 
 def _incident(index: Index, row: Row, place: int, numbers: dict[str, int]) -> Row:

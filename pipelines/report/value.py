@@ -5,21 +5,27 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipelines.report.data import ReportData, Row
+import pandas as pd
+
+from pipelines.report.data import ReportData, Row, utc
 from pipelines.report.text import shorten, stamp
 
 __all__ = ["found_value"]
 
+_WEEK = pd.Timedelta(7, "D")
+
 
 def found_value(data: ReportData) -> Row:
     """``told`` (what matters most), ``rows`` (every figure of all clusters), ``clusters`` (what
-    matters most of each, where there are several) and the window."""
+    matters most of each, where there are several), the window, and whether it is
+    ``old``: over for more than a week."""
     scopes: dict[str, list[Row]] = {}
     for row in data.value:
         scopes.setdefault(str(row["scope"]), []).append(_line(row))
     first, *others = scopes.items() or [("", [])]
-    window = data.value_window
+    window, now = data.value_window, utc(data.as_of)
     return {
+        "old": bool(window and now is not None and now - window[1] > _WEEK),
         "told": [r for r in first[1] if r["told"]],
         "rows": first[1],
         "clusters": [

@@ -208,7 +208,7 @@ def test_the_picture_holds_labels_as_text(tmp_path: Path, say: Say) -> None:
     tags = _Tags()
     tags.feed(page)
     assert "script" not in tags.tags
-    assert {"svg", "path", "circle"} <= tags.tags
+    assert {"svg", "path", "line"} <= tags.tags
     told = json.loads((tmp_path / "out" / "causes.json").read_text())
     assert evil in [cause["name"] for cause in told["causes"]]
     assert page.count("<svg") == len(told["causes"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import pandas as pd
 import pytest
 import yaml
 
-from features.frames import BACKTEST, VERDICTS
+from features.frames import BACKTEST, VALUE, VERDICTS
 from pipelines.explaining import told_verdicts
 from pipelines.report.fill import report_data
 from pipelines.run import Run, RunRef, part_name
+from pipelines.value_text import value_lines
 
 FULL, PART, NOW = (pd.Timestamp(f"2026-06-{day}T00:00Z") for day in ("01", "05", "08"))
 CART, SHOP, GONE = (f"c/n/Deployment/{name}" for name in ("cart", "shop", "gone"))
@@ -69,3 +71,30 @@ def test_nothing_is_said_of_models_that_nobody_judged(run: Run) -> None:
     early = replace(run.ref, as_of=FULL.isoformat()).open()
     assert told_verdicts(early).empty
     assert told_verdicts(replace(run.ref, inputs=("other.parquet",)).open()).empty
+
+
+def test_value_is_that_of_the_newest_week_in_the_weekly_reports_words(run: Run) -> None:
+    rows = [("all", 3.25, ""), ("c", float("nan"), "fewer than 5 incidents")]
+    table = pd.DataFrame(rows, columns=["scope", "value", "reason"]).assign(
+        name="incidents_per_day", unit="a day", lower=float("nan"), upper=float("nan"), run_id="r"
+    )
+    for moment, scopes in ((PART, table.assign(value=9.0)), (NOW, table)):
+        week = {"started_at": moment - pd.Timedelta(days=7), "evaluated_at": moment}
+        run.store.write(VALUE, scopes.assign(**week), part_name(moment))
+    data = report_data(run, [])
+    assert [(r["scope"], r["told"], r["figure"], r["reason"]) for r in data.value] == [
+        ("all", "incidents", "3.2 a day", ""),
+        ("c", "incidents", "–", "fewer than 5 incidents"),
+    ]
+    assert data.value_window == (NOW - pd.Timedelta(days=7), NOW)
+    assert [r["figure"] for r in value_lines(table, "all")] == ["3.2 a day"]
+
+
+def test_a_yes_that_holds_is_read_and_one_that_is_over_is_not(run: Run) -> None:
+    for name, end in (("holds", NOW + pd.Timedelta(days=1)), ("over", NOW)):
+        told = {"plan_id": name, "approved_at": PART.isoformat(), "floors": {CART: 4}}
+        text = json.dumps(told | {"expires_at": end.isoformat()})
+        run.store.put_file(f"approvals/{name}.json", text.encode())
+    assert [(a["plan_id"], a["floors"]) for a in report_data(run, []).approvals] == [
+        ("holds", {CART: 4})
+    ]

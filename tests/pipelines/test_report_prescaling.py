@@ -22,7 +22,8 @@ HOSTILE = "</td></table><img src=x onerror=alert(1)><script>alert(1)</script>"
 
 
 def said(data: ReportData) -> str:
-    return section(render_report(data), "prescaling")
+    html = render_report(data)
+    return "".join(section(html, name) for name in ("next", "prescaling", "verdicts"))
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +32,18 @@ def page() -> str:
 
 
 def row_of(page: str, workload: str) -> str:
-    table = page[page.index("Who is worth it") :]
+    table = page[page.index("who is worth it") :]
     return next(r for r in table.split("<tr") if f'title="{workload}"' in r)
 
 
 def test_what_cannot_be_held_stands_first_with_its_hours(page: str) -> None:
-    assert page.index("Cannot be held:") < page.index("Held now") < page.index("Who is worth it")
+    assert page.index("Cannot be held:") < page.index("Held now") < page.index("who is worth it")
     assert page.count("Cannot be held:") == 2
     assert "in 9 h" in page
     assert "wanted 12, 9 can be held: NodePool general: limit of 64 cores" in page
-    whole = render_report(sample())
-    assert '<a href="#prescaling">Pre-scaling <b class="hot">2</b></a>' in whole
+    urgent = section(render_report(sample()), "urgent")
+    assert "2 floors or node limits fall short" in urgent
+    assert "NodePool general: limit of 64 cores" in urgent
 
 
 @pytest.mark.parametrize(
@@ -86,17 +88,52 @@ def test_who_has_no_autoscaler_is_left_out_unless_somebody_judged_it() -> None:
     none = data.capacity.assign(gate="shadow", gate_reason="no HPA: nothing holds a floor")
     page = said(dataclasses.replace(data, capacity=none, plan=()))
     assert f'title="{LEAKY}"' in page
-    assert f'title="{SLOW}"' not in page[page.index("Who is worth it") :]
+    assert f'title="{SLOW}"' not in page[page.index("who is worth it") :]
 
 
 def test_what_stands_what_was_taken_back_and_what_is_over_are_told_apart(page: str) -> None:
-    held = page[page.index("Held now") : page.index("Who is worth it")]
+    held = page[page.index("Held now") : page.index("who is worth it")]
     order = [held.index(f'title="{w}"') for w in (WORKLOADS[0], SLOW, WORKLOADS[2])]
     assert order == sorted(order)
     assert '<span class="badge act">held</span>' in held
     assert '<span class="badge bad">reverted</span>' in held
     assert "taken back by argocd" in held
     assert '<span class="badge shadow">expired</span>' in held
+
+
+def test_a_floor_that_waits_names_the_plan_to_say_yes_to() -> None:
+    data = sample()
+    waits = dict(data.ledger[0]) | {"status": "waiting", "action_id": "w", "target": WORKLOADS[4]}
+    html = render_report(dataclasses.replace(data, ledger=[*data.ledger, waits], plan_id="new"))
+    page = section(html, "prescaling")
+    assert "1 floor waits for a yes: <code>foretide apply --approve new</code>" in page
+    assert page.index(f'title="{WORKLOADS[4]}"') < page.index("Held now")
+    assert "1 floor waits for a yes" in section(html, "urgent")
+    told = dict(chart_of(html, WORKLOADS[4])["facts"])
+    assert told["Waits for approval"] == "2 → 7: foretide apply --approve new"
+
+
+def test_what_the_newest_plan_no_longer_wants_waits_for_nobody() -> None:
+    data = sample()
+    waits = [dict(row) | {"status": "waiting"} for row in data.ledger]
+    page = section(render_report(dataclasses.replace(data, ledger=waits, plan=())), "prescaling")
+    assert "for a yes" not in page
+
+
+def test_a_yes_is_told_with_its_plan_and_its_end() -> None:
+    data = sample()
+    yes = {"plan_id": "4f2a", "approved_at": AS_OF, "expires_at": AS_OF + pd.Timedelta(days=7),
+           "floors": {WORKLOADS[0]: 7, SLOW: 5}}  # fmt: skip
+    page = section(render_report(dataclasses.replace(data, approvals=[yes])), "prescaling")
+    assert "plan <code>4f2a</code>: 2 workloads, floors up to 7" in page
+    assert "Mon 15 Jun 00:00" in page
+
+
+def test_what_stands_names_the_plan_that_holds_it(page: str) -> None:
+    held = page[page.index("Held now") :]
+    assert "plan <code>4f2a</code>" in held
+    facts = dict(chart_of(render_report(sample()), WORKLOADS[0])["facts"])
+    assert facts["Held by Foretide"].startswith("hpa spec.minReplicas 2 → 7 until Mon 8 Jun 02:00")
 
 
 def test_floors_ahead_are_those_that_are_not_over() -> None:

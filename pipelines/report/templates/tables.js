@@ -30,8 +30,9 @@ const recut = (list) => {
   cut.button.textContent = cut.all ? "Show fewer" : "Show all " + fit.length.toLocaleString("en");
 };
 const out = (row) => row.unfit || row.unsought;
+const phone = window.matchMedia("(max-width: 640px)");
 const shorten = (list) => {
-  const cut = { most: Number(list.dataset.limit), all: false };
+  const most = Number(list.dataset.limit), cut = { most: phone.matches && !list.matches(".fleet") ? Math.min(most, 5) : most, all: false };
   cut.button = button("showall quiet", "", () => { cut.all = !cut.all; recut(list); });
   list.cut = cut;
   (list.closest(".scroll") || list).after(cut.button);

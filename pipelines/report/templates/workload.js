@@ -90,7 +90,7 @@ const plot = (entry, data, into) => {
 const incidents = (number) => {
   const about = $$("#overview details.incident").filter((node) => placesOf(node).some(([, , n]) => String(n) === number));
   if (!about.length) return [];
-  const box = el("div", "plot"), list = el("div", "incidents");
+  const box = el("div", "sheet"), list = el("div", "incidents");
   list.append(...about.slice(0, 20).map((node) => { const copy = node.cloneNode(true); copy.hidden = false; return copy; }));
   list.firstChild.open = true;
   box.append(el("h2", "", count(about.length, "incident")), list);
@@ -127,7 +127,7 @@ const showWorkload = (row) => {
   unpacked("w" + row.dataset.workload).json().then((data) => {
     if (current !== mine) return undefined;
     $("#page-full").textContent = data.full;
-    const box = el("div", "plot");
+    const box = el("div", "sheet");
     body.replaceChildren(...(data.facts.length ? [facts(data.facts)] : []), box, ...incidents(row.dataset.workload));
     return plot(mine, data, box);
   }).catch((error) => {

@@ -1,0 +1,111 @@
+"""The report in a real browser where labels are hostile, and where there are many workloads."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Browser, expect
+from report_big import big_sample
+from report_browser import MISSING, browsing, opened, workload
+from report_sample import AS_OF, sample
+
+from pipelines.report import render_report
+
+HOSTILE = (
+    "</script><script>document.title='owned'</script><img src=x onerror=document.title='owned'>"
+    "\"'&%{x}{{ 7*7 }}"
+)
+LONG = "x" * 10_000
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(MISSING, reason="chromium is not installed"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with browsing() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    label = HOSTILE.replace("/", "%2F")
+    bad = f"prod/{label}/Deployment/{label}"
+    data = sample((bad, f"{LONG}/{LONG}/Deployment/{LONG}"))
+    mark = {
+        "workload": bad,
+        "metric": "requests_per_second",
+        "ts": AS_OF - pd.Timedelta(hours=2),
+        "detector": HOSTILE,
+        "score": 4.0,
+        "value": 80.0,
+        "reason": HOSTILE,
+    }
+    file = tmp_path_factory.mktemp("report") / "report.html"
+    data = dataclasses.replace(data, title="Plain", scores=pd.DataFrame([mark]))
+    file.write_text(render_report(data), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_hostile_labels_stay_text_on_every_view(browser: Browser, hostile: Path, width: int):
+    label = HOSTILE.replace("/", "%2F")
+    with opened(browser, hostile, width=width) as seen:
+        page = seen.page
+        assert page.title() == "Foretide – Plain"
+        page.select_option("#namespace", label)
+        expect(page.locator("#shown")).to_contain_text("1 workload of")
+        page.click("#fleet tbody tr:visible a")
+        page.wait_for_selector(".chart .main-svg")
+        page.locator(".chart").hover()
+        expect(page.locator("#page-full")).to_have_text(f"prod/{label}/Deployment/{label}")
+        page.click("summary:has-text('Anomalies on the chart')")
+        expect(page.locator("#page table").first).to_contain_text(HOSTILE[:40])
+        assert "owned" not in page.title().split("document.title")[0]
+        assert page.locator("img").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_ten_thousand_characters_are_held_by_the_screen(browser: Browser, hostile: Path):
+    with opened(browser, hostile, width=390) as seen:
+        page = seen.page
+        page.fill("#search", LONG)
+        expect(page.locator("#shown")).to_contain_text("1 workload of")
+        page.click("#fleet tbody tr:visible a")
+        page.wait_for_selector(".chart .main-svg")
+        assert page.locator("#page-title").evaluate("n => n.clientHeight") < 400
+        page.click("summary:has-text('Full name')")
+        assert LONG in page.locator("#page-full").inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_many_workloads_show_the_first_and_find_any(browser: Browser, tmp_path: Path):
+    """No list lays out more than its first rows, and no chart is unpacked, before it is asked for."""
+    file = tmp_path / "report.html"
+    file.write_text(render_report(big_sample(300, days=14, step_min=60)), encoding="utf-8")
+    assert file.stat().st_size < 12_000_000
+    with opened(browser, file) as seen:
+        page = seen.page
+        shown = page.locator("#overview tbody tr:visible")
+        assert shown.count() < 200 < page.locator("#overview tbody tr").count()
+        assert not page.evaluate("'Plotly' in window")
+        page.fill("#search", "payments-059")
+        expect(page.locator("#shown")).to_contain_text("1 workload of")
+        row = page.locator("#fleet tbody tr:visible")
+        expect(row).to_have_count(1)
+        row.locator("a").click()
+        workload(page, int(row.get_attribute("data-workload") or ""))
+        expect(page.locator(".chart .main-svg").first).to_be_visible()
+        page.keyboard.press("Escape")
+        page.keyboard.press("/")
+        page.keyboard.press("Escape")
+        page.click("#workloads .showall")
+        expect(page.locator("#fleet tbody tr:visible")).to_have_count(
+            page.locator("#fleet tbody tr").count()
+        )
