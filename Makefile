@@ -17,7 +17,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 
 .PHONY: demo up down test test-fast lint format lock clean help install install-dev \
   bench-ingest bench-panel bench-layout bench-forecast bench-detect bench-replay bench-scale bench-models eval-forecast eval-detect \
-  eval-prescale image-test
+  eval-prescale image-test docs
 .DEFAULT_GOAL := help
 
 help:            ## Show what can be made
@@ -92,6 +92,11 @@ eval-detect: $(READY)      ## Anomalies, leaks, causes and incidents held agains
 
 eval-prescale: $(READY)    ## Pre-scaling held beside the HPA alone, one-line rules and an oracle; Monday mornings
 	$(BIN)/python tests/eval/prescale.py $(DATA) $(ARGS)
+
+docs: $(VENV)/.dev       ## The figures and the generated pages of docs/
+	$(BIN)/python docs/make/reference.py
+	$(BIN)/python docs/make/cli.py
+	$(BIN)/python docs/make/figures.py
 
 IMAGE_ROOT ?= /var/tmp/foretide-image
 

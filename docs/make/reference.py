@@ -6,8 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
-
 from reference_words import COLUMNS, OWN, TABLES
+
 from features.frames import CONTRACTS, Contract
 from features.metrics import Metric
 from pipelines.catalogs import open_catalog
@@ -17,7 +17,10 @@ __all__ = ["PAGES", "main", "metrics_page", "tables_page"]
 
 DOCS = Path(__file__).parents[1]
 _CATALOGS = ("prometheus", "cloudwatch", "datadog")
-_NOTE = "<!-- Made by `make docs` (docs/make/reference.py): change what it reads, not this page. -->"
+_LARGE = 1000
+_NOTE = (
+    "<!-- Made by `make docs` (docs/make/reference.py): change what it reads, not this page. -->"
+)
 _ROLES = {
     "demand": "work that arrives; forecast, and what capacity follows",
     "resource": "what a leak fills",
@@ -56,7 +59,8 @@ def _table(contract: Contract) -> str:
     if contract.extra:
         rows.append(f"| `{contract.extra}` | number | further quantiles that were asked for |")
     return (
-        f"## {contract.name}\n\nVersion {contract.version}. A row is {TABLES[contract.name][1]}.\n\n"
+        f"## {contract.name}\n\nVersion {contract.version}. "
+        f"A row is {TABLES[contract.name][1]}.\n\n"
         "| column | type | says |\n|---|---|---|\n" + "\n".join(rows)
     )
 
@@ -97,16 +101,18 @@ def metrics_page() -> str:
         "# Metrics",
         _NOTE,
         "What is read, and under which name. The queries are in `config/metrics/` "
-        "([sources.md](sources.md) says how to change one); a file may hold any other name, which is "
-        "then a plain signal: mean, anomalous in both directions, and a load of its own in "
+        "([sources.md](sources.md) says how to change one); a file may hold any other name, which "
+        "is then a plain signal: mean, anomalous in both directions, and a load of its own in "
         "`foretide replay`. *Worth a word* is the smallest deviation that is told, in the unit and "
         "as a share of what is expected; where no share stands, `detect.band.minimum_relative` "
-        "counts. The last column says which source gives it: P Prometheus, C CloudWatch, D Datadog; "
-        "`istio` and `nginx-ingress` give requests, errors and latency as Prometheus does.",
+        "counts. The last column says which source gives it: P Prometheus, C CloudWatch, D "
+        "Datadog; `istio` and `nginx-ingress`: requests, errors and latency, as Prometheus.",
     ]
     for role, says in _ROLES.items():
         mine = [m for m in base.metrics.values() if m.role == role]
-        rows = [_metric(m, "".join(c[0].upper() for c in _CATALOGS if _has(given[c], m))) for m in mine]
+        rows = [
+            _metric(m, "".join(c[0].upper() for c in _CATALOGS if _has(given[c], m))) for m in mine
+        ]
         parts += [
             f"## {role.capitalize()}",
             f"{says[0].upper()}{says[1:]}.",
@@ -130,7 +136,8 @@ def _has(given: dict[str, Metric], metric: Metric) -> bool:
 def _metric(m: Metric, sources: str) -> str:
     low, high = ("–" if v is None else f"{v:g}" for v in (m.minimum, m.maximum))
     can_be = "anything" if (m.minimum, m.maximum) == (None, None) else f"{low} … {high}"
-    least = f"{m.minimum_deviation:g}" if m.minimum_deviation else ""
+    d = m.minimum_deviation
+    least = "" if not d else f"{d:,.0f}" if d >= _LARGE else f"{d:g}"
     share = m.minimum_relative_deviation
     words = ", ".join(w for w in (least, "" if share is None else f"{share:.0%}") if w)
     bad = {"both": "both ways"}.get(m.direction, m.direction)

@@ -1,6 +1,7 @@
 """What the tables and their columns say, in a line each; ``reference.py`` puts them beside the
 contracts, and refuses a column without words and words without a column."""
 
+# ruff: noqa: E501  a table: a line a table or column
 from __future__ import annotations
 
 __all__ = ["COLUMNS", "OWN", "TABLES"]
@@ -59,11 +60,11 @@ COLUMNS = {
 
 OWN = {
     "scores": {
-        "detector": "who scored: `band`, `isolation_forest`, `together`, `memory_slope`, or a class of yours",
+        "detector": "who scored: `band`, `isolation_forest`, `together`, or a class of yours",
         "expected": "what was expected, in the metric's unit",
         "lower": "lower end of the expected band",
         "upper": "upper end of the expected band",
-        "severity": "of this point; `silenced` where a silence holds",
+        "severity": "`normal`, `warning`, `critical`; `silenced` where a silence holds",
         "value": "what was measured",
     },
     "leaks": {

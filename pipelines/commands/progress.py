@@ -14,8 +14,8 @@ _AFTER_S = 2.0
 
 
 @contextmanager
-def progress(what: str, *, quiet: bool = False) -> Generator[None]:
-    """A spinner and the time that ``what`` has taken, from the third second on, gone when it ends.
+def progress(what: str, *, quiet: bool = False, after_s: float = _AFTER_S) -> Generator[None]:
+    """A spinner and the time that ``what`` has taken, from ``after_s`` on, gone when it ends.
 
     Nothing with ``quiet``, or where stdout or stderr is no terminal, or a dumb one. Lines that are
     said meanwhile stand above it.
@@ -36,7 +36,7 @@ def progress(what: str, *, quiet: bool = False) -> Generator[None]:
         redirect_stdout=False,
     )
     shown.add_task(what)
-    later = threading.Timer(_AFTER_S, shown.start)
+    later = threading.Timer(after_s, shown.start)
     later.daemon = True
     later.start()
     try:

@@ -21,6 +21,7 @@ from pipelines.doctor.cluster import check_cluster
 from pipelines.doctor.network import check_http
 from pipelines.doctor.notify import check_channels
 from pipelines.doctor.origin import check_origin
+from pipelines.doctor.own import check_own
 from pipelines.doctor.spread import check_dask
 from pipelines.doctor.state import check_models, check_samples, check_store, check_table
 from pipelines.doctor.watching import check_watching
@@ -77,6 +78,7 @@ def examine(
         yield Check("catalog", "fail", str(error), "correct it; its metrics were not asked")
     if settings.silences:
         yield check_silences(settings.silences, run.as_of)
+    yield from check_own(settings)
     yield from check_origin(run, now, transport)
     yield check_store(store)
     yield from _tables(run)

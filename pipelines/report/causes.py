@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from features.panel import Floats, Panel
 from pipelines.report.data import Row, listed, text, utc
@@ -24,6 +25,8 @@ _BEFORE, _AFTER = (3 * _H, 24 * _H), (1 * _H, 6 * _H)
 _USUAL = pd.Timedelta(1, "D")
 _EXPECTED = ["lower", "expected", "upper"]
 _Key = tuple[str, str]
+_Band = tuple[NDArray[np.int64], Floats]
+"""Steps of the panel, (n,), and the band's lower, middle and upper, (3, n)."""
 
 
 def evidence_plots(index: Index, incidents: Iterable[Row]) -> dict[str, list[Row | None]]:
@@ -47,9 +50,8 @@ def _keys(incident: Row) -> list[_Key]:
     return [(text(c.get("workload")), text(c.get("metric"))) for c in causes[:CAUSES_SHOWN]]
 
 
-def _bands(index: Index, wanted: set[_Key]) -> dict[_Key, pd.DataFrame]:
-    """What was expected of these series, as it was scored: ``at`` (step of the panel), and the
-    band."""
+def _bands(index: Index, wanted: set[_Key]) -> dict[_Key, _Band]:
+    """What was expected of these series, as it was scored."""
     scores, panel = index.data.scores, index.panel
     if panel is None or scores.empty or not {"detector", *_EXPECTED} <= set(scores.columns):
         return {}
@@ -59,14 +61,17 @@ def _bands(index: Index, wanted: set[_Key]) -> dict[_Key, pd.DataFrame]:
     at = ((to_ms(rows["ts"]) - start) // step).astype(np.int64)
     rows = rows[["workload", "metric", *_EXPECTED]].assign(at=at)
     return {
-        (str(w), str(m)): part
+        (str(w), str(m)): (
+            part["at"].to_numpy(dtype=np.int64),
+            part[_EXPECTED].to_numpy(dtype=np.float64).T,
+        )
         for (w, m), part in rows.groupby(["workload", "metric"], observed=True, sort=False)
         if (str(w), str(m)) in wanted
     }
 
 
 def _plot(
-    index: Index, panel: Panel, incident: Row, key: _Key, bands: dict[_Key, pd.DataFrame]
+    index: Index, panel: Panel, incident: Row, key: _Key, bands: dict[_Key, _Band]
 ) -> Row | None:
     values, began = index.measured(*key), utc(incident["started_at"])
     if values is None or began is None:
@@ -107,11 +112,11 @@ def _step(panel: Panel, at: pd.Timestamp) -> int:
     return int((at - panel.start) // panel.step)
 
 
-def _expected(band: pd.DataFrame | None, lo: int, hi: int) -> tuple[Floats, Floats, Floats]:
+def _expected(band: _Band | None, lo: int, hi: int) -> tuple[Floats, Floats, Floats]:
     out = np.full((3, hi - lo), np.nan)
     if band is not None:
-        at = band["at"].to_numpy()
+        at, ends = band
         inside = (at >= lo) & (at < hi)
-        found = band.loc[inside, _EXPECTED].to_numpy(dtype=np.float64).T
+        found = ends[:, inside]
         out[:, at[inside] - lo] = np.where(np.isfinite(found), found, np.nan)
     return out[0], out[1], out[2]

@@ -55,8 +55,8 @@ def usual_band(normal: Floats, n_steps: int) -> tuple[Floats, Floats, Floats]:
 
 def drawn(seen: Seen) -> Row:
     """Paths ``line, band, usual, dots`` (what left the band from the onset on), ``at`` (the onset),
-    and the words ``range`` (of the drawing), ``after`` (farthest from what was expected) and
-    ``expected`` (then); empty where nothing is known.
+    whether it ``stayed`` inside, and the words ``range`` (of the drawing), ``after`` (farthest from
+    what was expected) and ``expected`` (then); empty where nothing is known.
     """
     picks = _picked(seen.values, _POINTS)
     value, low, usual, high = (
@@ -74,6 +74,7 @@ def drawn(seen: Seen) -> Row:
         "dots": "".join(f"M{a:.0f} {b:.1f}h0" for a, b in zip(x[out], y[0][out], strict=True)),
         "at": f"{WIDTH * min(seen.begins / max(n_steps - 1, 1), 1):.1f}",
         "range": span(bottom, top, seen.metric),
+        "stayed": not out.any() and bool(np.isfinite(low).any()),
     } | _words(seen)
 
 

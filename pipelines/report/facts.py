@@ -27,6 +27,8 @@ def facts(index: Index, shown: dict[str, Any]) -> Facts:
     _troubles(shown, said)
     for row in shown["verdicts"]["rows"]:
         said[row["workload"]] += _judged(row)
+    for workload, gate in shown["verdicts"]["gates"].items():
+        said[workload].append(("Gate", gate))
     _floors(index, shown, said)
     for row in shown["verdicts"]["rows"]:
         said[row["workload"]] += _lead(row)
@@ -77,13 +79,10 @@ def _incident(incident: Row) -> str:
 
 
 def _judged(row: Row) -> list[tuple[str, str]]:
-    """Whether floors are worth it, and whether they may be raised."""
+    """Whether floors are worth it, and what the plan makes of them."""
     told: list[tuple[str, str]] = []
     if row["verdict"]:
         told.append(("Pre-scaling", f"{row['verdict']}: {row['reason']}"))
-    if row["gate_word"]:
-        why = f": {row['gate_reason']}" if row["gate_reason"] else ""
-        told.append(("Gate", f"{row['gate_word']}{why}"))
     if row["mode"]:
         told.append(("Mode of its floors", row["mode"]))
     if row["alone"]:

@@ -27,7 +27,8 @@ _WINDOWS = 3
 
 
 def found_verdicts(index: Index, numbers: dict[str, int]) -> Row:
-    """A row a workload that has floors or a verdict, and how many have which."""
+    """A row a workload that has floors or a verdict, how many have which, and ``gates``: whether
+    the floors of each workload may be raised, and why."""
     rows = _workloads(index, numbers)
     counts = Counter(r["verdict"] for r in rows if r["verdict"])
     judged = [at for r in records(index.data.advice, "evaluated_at") if (at := utc(r.popitem()[1]))]
@@ -35,6 +36,15 @@ def found_verdicts(index: Index, numbers: dict[str, int]) -> Row:
         "rows": rows,
         "counts": [(v, counts[v], _BADGES[v]) for v in _BADGES if counts[v]],
         "judged_at": stamp(max(judged)) if judged else None,
+        "gates": _gates(index),
+    }
+
+
+def _gates(index: Index) -> dict[str, str]:
+    newest = _newest(index.data.capacity, "issued_at", _CAPACITY)
+    return {
+        w: ": ".join(filter(None, (text(r["gate"]), shorten(text(r["gate_reason"]), 200))))
+        for w, r in newest.items()
     }
 
 
@@ -79,8 +89,6 @@ def _workload(
         "reason": shorten(text(advice["reason"]), 240) if verdict else "",
         "mode": modes[0] if modes else "",
         "gate": shorten(text(capacity["gate_reason"]), 200) if shut else "",
-        "gate_word": text(capacity["gate"]),
-        "gate_reason": shorten(text(capacity["gate_reason"]), 200),
         "lead": f"{math.ceil(lead_s):,} s" if math.isfinite(lead_s) else "–",
         "lead_sort": lead_s,
         "source": shorten(text(capacity["lead_time_source"]), 120),

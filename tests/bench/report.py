@@ -2,8 +2,8 @@
 
     python tests/bench/report.py [WORKLOADS]
 
-Two weeks in steps of five minutes, rendered once, opened in a headless Chromium: from asking for the
-file until its script is done and the first frame is painted, the median of five fresh browsers.
+Two weeks in steps of five minutes, rendered once, opened in a headless Chromium: from asking for
+the file until its script is done and a frame is painted, the median of five fresh browsers.
 """
 
 from __future__ import annotations

@@ -108,6 +108,10 @@ def test_all_of_them_from_a_table_to_a_forecast_and_an_incident(
     folder, n_samples, thrashing = world
     before = END - pd.Timedelta(hours=6)
 
+    checks = foretide.run("doctor").checks
+    assert checks["extensions"]["status"] == "ok"
+    assert "restless:Restless" in checks["extensions"]["detail"]
+
     got = foretide.done("ingest", "--as-of", END.isoformat())
     assert got.figures["samples"] == n_samples
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,8 @@ def number(page: Page, name: str) -> int:
 def told(page: Page, selector: str) -> list[str]:
     """The full names and words of what is shown."""
     return page.locator(selector).evaluate_all(
-        "nodes => nodes.map(n => n.textContent + Array.from(n.querySelectorAll('[title]'), t => t.title).join(' '))"
+        "nodes => nodes.map(n => n.textContent"
+        " + Array.from(n.querySelectorAll('[title]'), t => t.title).join(' '))"
     )
 
 
@@ -113,7 +115,8 @@ def test_a_workload_shows_everything_on_one_time_axis(browser: Browser, report: 
         expect(page.locator("#page-title")).to_have_text("payments")
         assert page.title().startswith("payments")
         drawn = page.evaluate(
-            "(({data, layout}) => ({roles: data.map(t => t.meta), axes: [...new Set(data.map(t => t.xaxis))],"
+            "(({data, layout}) => ({roles: data.map(t => t.meta),"
+            " axes: [...new Set(data.map(t => t.xaxis))],"
             " rows: layout.annotations.map(a => a.text), deploys: layout.shapes.length - 1,"
             " alert: data.find(t => t.meta === 'alert').y}))(document.querySelector('.chart'))"
         )
@@ -193,7 +196,10 @@ def test_ranges_and_legend_work_by_keyboard(browser: Browser, report: Path):
         key = page.get_by_role("button", name="measured")
         key.press("Space")
         assert key.get_attribute("aria-pressed") == "false"
-        shown = "document.querySelector('.chart').data.filter(t => t.meta === 'actual' && t.visible !== false).length"
+        shown = (
+            "document.querySelector('.chart').data"
+            ".filter(t => t.meta === 'actual' && t.visible !== false).length"
+        )
         assert page.evaluate(shown) == 0
         key.press("Space")
         assert page.evaluate(shown) > 0
@@ -315,7 +321,7 @@ def test_landmarks_captions_and_names_are_there(browser: Browser, report: Path):
             "hs => hs.map(h => Number(h.tagName[1]))"
         )
         assert headings[0] == 1
-        assert all(b - a <= 1 for a, b in zip(headings, headings[1:], strict=False))
+        assert all(b - a <= 1 for a, b in pairwise(headings))
 
 
 # ---- nothing at all

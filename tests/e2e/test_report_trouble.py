@@ -59,7 +59,7 @@ def test_hostile_labels_stay_text_on_every_view(browser: Browser, hostile: Path,
     with opened(browser, hostile, width=width) as seen:
         page = seen.page
         assert page.title() == "Foretide – Plain"
-        page.select_option("#namespace", label)
+        page.select_option("#namespace", HOSTILE)
         expect(page.locator("#shown")).to_contain_text("1 workload of")
         page.click("#fleet tbody tr:visible a")
         page.wait_for_selector(".chart .main-svg")
@@ -67,7 +67,7 @@ def test_hostile_labels_stay_text_on_every_view(browser: Browser, hostile: Path,
         expect(page.locator("#page-full")).to_have_text(f"prod/{label}/Deployment/{label}")
         page.click("summary:has-text('Anomalies on the chart')")
         expect(page.locator("#page table").first).to_contain_text(HOSTILE[:40])
-        assert "owned" not in page.title().split("document.title")[0]
+        assert page.title() != "owned"
         assert page.locator("img").count() == 0
         assert page.evaluate("document.documentElement.scrollWidth") == width
 
@@ -86,21 +86,22 @@ def test_ten_thousand_characters_are_held_by_the_screen(browser: Browser, hostil
 
 
 def test_many_workloads_show_the_first_and_find_any(browser: Browser, tmp_path: Path):
-    """No list lays out more than its first rows, and no chart is unpacked, before it is asked for."""
+    """Nothing lays out more than its first rows or draws a chart before it is asked for."""
     file = tmp_path / "report.html"
-    file.write_text(render_report(big_sample(300, days=14, step_min=60)), encoding="utf-8")
+    file.write_text(render_report(big_sample(200, days=14, step_min=60)), encoding="utf-8")
     assert file.stat().st_size < 12_000_000
     with opened(browser, file) as seen:
         page = seen.page
         shown = page.locator("#overview tbody tr:visible")
         assert shown.count() < 200 < page.locator("#overview tbody tr").count()
         assert not page.evaluate("'Plotly' in window")
-        page.fill("#search", "payments-059")
+        page.fill("#search", "payments-039")
         expect(page.locator("#shown")).to_contain_text("1 workload of")
         row = page.locator("#fleet tbody tr:visible")
         expect(row).to_have_count(1)
+        index = int(row.get_attribute("data-workload") or "")
         row.locator("a").click()
-        workload(page, int(row.get_attribute("data-workload") or ""))
+        workload(page, index)
         expect(page.locator(".chart .main-svg").first).to_be_visible()
         page.keyboard.press("Escape")
         page.keyboard.press("/")

@@ -41,7 +41,7 @@ def browsing() -> Iterator[Browser]:
 def opened(
     browser: Browser, file: Path, fragment: str = "", *, width: int = 1440, scheme: str = "light"
 ) -> Iterator[Seen]:
-    """The report when its script is done; nothing may be logged, fail or be loaded until it closes."""
+    """The report, its script done; nothing may be logged, fail or be loaded meanwhile."""
     context = browser.new_context(
         viewport={"width": width, "height": 900},
         color_scheme="dark" if scheme == "dark" else "light",
@@ -66,30 +66,39 @@ def workload(page: Page, number: int) -> None:
 
 
 def faint_texts(page: Page) -> list[str]:
-    """Texts whose contrast to what is behind them is below 4.5 (3 for large ones): WCAG 2.2, 1.4.3."""
+    """Texts with a contrast to what is behind them below 4.5 (3 if large): WCAG 2.2, 1.4.3."""
     return page.evaluate(_FAINT)
 
 
 _FAINT = """() => {
-  const parse = (c) => { const n = (c.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number); return [n[0], n[1], n[2], n.length > 3 ? n[3] : 1]; };
-  const over = (top, under) => [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
-  const shine = (c) => { const [r, g, b] = c.slice(0, 3).map((v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const parse = (c) => {
+    const n = (c.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+    return [n[0], n[1], n[2], n.length > 3 ? n[3] : 1];
+  };
+  const over = (top, under) =>
+    [0, 1, 2].map((i) => top[i] * top[3] + under[i] * (1 - top[3])).concat(1);
+  const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  const shine = (c) => [0.2126, 0.7152, 0.0722].reduce((s, w, i) => s + w * linear(c[i] / 255), 0);
   const behind = (node) => {
     const layers = [];
-    for (let n = node; n; n = n.parentElement) { const c = parse(getComputedStyle(n).backgroundColor); layers.push(c); if (c[3] === 1) break; }
+    for (let n = node; n; n = n.parentElement) {
+      layers.push(parse(getComputedStyle(n).backgroundColor));
+      if (layers.at(-1)[3] === 1) break;
+    }
     return layers.reverse().reduce((under, top) => over(top, under), [255, 255, 255, 1]);
   };
   const faint = new Map(), walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walk.nextNode()) {
     const text = walk.currentNode.textContent.trim(), node = walk.currentNode.parentElement;
-    if (!text || !node.checkVisibility({ visibilityProperty: true }) || node.matches("script, style, option")) continue;
+    if (!text || node.matches("script, style, option")) continue;
     const box = node.getBoundingClientRect();
-    if (!box.width || !box.height) continue;
-    const style = getComputedStyle(node), drawn = node.namespaceURI.endsWith("svg"), back = behind(node);
-    const ink = over(parse(drawn ? style.fill : style.color), back), [a, b] = [shine(ink), shine(back)].sort((x, y) => y - x);
-    const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
-    const ratio = (a + 0.05) / (b + 0.05);
-    if (ratio < (large ? 3 : 4.5)) faint.set(node.className + ": " + text.slice(0, 40), ratio.toFixed(2));
+    if (!box.width || !box.height || !node.checkVisibility({ visibilityProperty: true })) continue;
+    const style = getComputedStyle(node), drawn = node.namespaceURI.endsWith("svg");
+    const back = behind(node), ink = over(parse(drawn ? style.fill : style.color), back);
+    const [a, b] = [shine(ink), shine(back)].sort((x, y) => y - x), ratio = (a + 0.05) / (b + 0.05);
+    const size = parseFloat(style.fontSize), bold = Number(style.fontWeight) >= 700;
+    if (ratio < (size >= 24 || (bold && size >= 18.66) ? 3 : 4.5))
+      faint.set(node.className + ": " + text.slice(0, 40), ratio.toFixed(2));
   }
   return Array.from(faint, ([what, ratio]) => what + " " + ratio);
 }"""

@@ -19,6 +19,7 @@ from models.base import Baselines, Detector, Forecaster
 from models.budgeted import Budgeted, BudgetedParams
 from pipelines.adapters.source import Chunk, Estimate, FetchReport, Source, Spec, Window
 from pipelines.detecting import learn_detectors
+from pipelines.doctor.own import check_own
 from pipelines.errors import ConfigError, ModelError, QueryFailed, SourceUnreachable
 from pipelines.extensions import CheckedDetector, CheckedForecaster, CheckedSource, own_detectors
 from pipelines.learning import forecasters
@@ -170,6 +171,17 @@ def test_the_configuration_refuses_what_is_no_name(tmp_path: Path, text: str, to
     file.write_text(text)
     with pytest.raises(ConfigError, match=re.escape(told)):
         load_settings(file)
+
+
+def test_the_doctor_tells_what_is_wrong_with_them(folder: str) -> None:
+    def told(models: list[str]) -> list[tuple[str, str]]:
+        return [
+            (c.name, c.status) for c in check_own(settings_of(folder, forecast={"models": models}))
+        ]
+
+    assert told(["prophet"]) == []
+    assert told(["own_good:Flat"]) == [("extensions", "ok")]
+    assert told(["own_broken:Flat"]) == [("extensions", "fail")]
 
 
 def test_options_are_not_shown() -> None:

@@ -65,13 +65,10 @@ const searchable = (box) => {
   search();
 };
 
-/* Search and filters over every section: rows and cards about a workload carry its cluster and its namespace. */
+/* Search and filters over every section: rows and cards about workloads carry their clusters and namespaces, one a line. */
 const finder = { sections: [], fleet: 0 };
-const placesOf = (item) => {
-  item.places = item.places || (item.dataset.places ? JSON.parse(item.dataset.places) : [[item.dataset.cluster, item.dataset.namespace, item.dataset.workload]]);
-  return item.places;
-};
-const within = (item, cluster, namespace) => placesOf(item).some(([c, n]) => (!cluster || c === cluster) && (!namespace || n === undefined || n === namespace));
+const among = (wanted, told) => !wanted || told === undefined || told.split("\n").includes(wanted);
+const within = (item, cluster, namespace) => among(cluster, item.dataset.cluster) && among(namespace, item.dataset.namespace);
 const filter = () => {
   const words = wordsOf($("#search")), cluster = $("#cluster").value, namespace = $("#namespace").value;
   const active = Boolean(words.length || cluster || namespace);

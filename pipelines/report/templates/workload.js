@@ -88,7 +88,7 @@ const plot = (entry, data, into) => {
 
 /* What the report says of incidents in it, with the evidence; the newest one opened. */
 const incidents = (number) => {
-  const about = $$("#overview details.incident").filter((node) => placesOf(node).some(([, , n]) => String(n) === number));
+  const about = $$("#overview details.incident").filter((node) => (node.dataset.workload || "").split("\n").includes(number) || $('a[href="#workload=' + number + '"]', node));
   if (!about.length) return [];
   const box = el("div", "sheet"), list = el("div", "incidents");
   list.append(...about.slice(0, 20).map((node) => { const copy = node.cloneNode(true); copy.hidden = false; return copy; }));
