@@ -16,8 +16,8 @@ export DO_NOT_TRACK ?= 1
 export PREFECT_SERVER_ANALYTICS_ENABLED ?= false
 
 .PHONY: demo up down test test-fast lint format lock clean help install install-dev \
-  bench-ingest bench-panel bench-layout bench-forecast bench-detect bench-replay bench-scale bench-models eval-forecast eval-detect \
-  eval-prescale image-test docs
+  bench-ingest bench-panel bench-layout bench-forecast bench-detect bench-replay bench-scale bench-models bench-report bench-start eval-forecast eval-detect \
+  eval-prescale image-test docs notebooks
 .DEFAULT_GOAL := help
 
 help:            ## Show what can be made
@@ -58,6 +58,9 @@ lock: $(BIN)/uv          ## Resolve the dependencies anew (pins and hashes, no a
 	$(COMPILE) -o $(LOCKS)/bench.txt pyproject.toml --group build --group dev --group bench \
 	  -c $(LOCKS)/dev.txt
 
+notebooks: $(VENV)/.dev   ## Run the notebooks and keep them with their outputs
+	$(BIN)/python tests/kit/notebook_rendering.py
+
 bench-ingest: $(VENV)/.bench   ## Pull 8 M samples from a real server, beside a raw read and prometheus-api-client
 	$(BIN)/python tests/bench/ingest.py
 
@@ -72,6 +75,12 @@ bench-forecast: $(VENV)/.bench ## Prophet's fit beside stock and prophet-batch; 
 
 bench-replay: $(READY)     ## A week of 1,000 workloads at 15 s steps, every policy of the replay
 	$(BIN)/python tests/bench/replay.py $(ARGS)
+
+bench-report: $(READY)     ## The report of 1,000 workloads: size, and how soon it is open in a browser
+	$(BIN)/python tests/bench/report.py $(ARGS)
+
+bench-start: $(READY)      ## How soon foretide --help answers
+	$(BIN)/python tests/bench/start.py
 
 bench-scale: $(READY)      ## Ingest to plan of 1,000 to 50,000 workloads: time, memory, task runs
 	$(BIN)/python tests/bench/scale.py $(ARGS)

@@ -17,13 +17,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features.frames import FrameError
+from features.steps import as_step, infer_step
 from features.workloads import as_samples, with_workload
 
 __all__ = ["Floats", "Panel", "PanelCounts", "infer_step"]
 
 Floats = NDArray[np.float64]
 
-_STEPS_S = (60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 14400, 21600, 43200, 86400)
 _MAX_CELLS = 1_000_000_000
 
 
@@ -114,7 +114,7 @@ class Panel:
         duplicates = int((~last).sum())
         series, ts_ms, value = series[last], ts_ms[last], value[last]
 
-        step = pd.Timedelta(step) if step else infer_step(series, ts_ms)
+        step = infer_step(series, ts_ms) if step is None else as_step(step)
         step_ms = int(step / pd.Timedelta(1, "ms"))
         first = (_ms(start) if start is not None else int(ts_ms.min())) // step_ms * step_ms
         final = _ms(end) if end is not None else int(ts_ms.max()) + 1
@@ -213,15 +213,6 @@ class Panel:
         )
 
 
-def infer_step(series: NDArray[np.int64], ts_ms: NDArray[np.int64]) -> pd.Timedelta:
-    """The resolution: the usual gap between neighbours, snapped to a divisor of the day."""
-    gaps = np.diff(ts_ms)[series[1:] == series[:-1]] / 1000
-    if not len(gaps):
-        return pd.Timedelta(300, "s")
-    usual = float(np.median(gaps))
-    return pd.Timedelta(min(_STEPS_S, key=lambda s: abs(np.log(s / max(usual, 1e-3)))), "s")
-
-
 def _long(samples: pa.Table | pd.DataFrame) -> pd.DataFrame:
     """``workload, metric, ts, value``; frames that are in order already stay as they are."""
     if isinstance(samples, pa.Table):
@@ -240,6 +231,9 @@ def _ms(at: pd.Timestamp) -> int:
 def _series(frame: pd.DataFrame) -> tuple[NDArray[np.int64], pd.DataFrame]:
     workload, workloads = pd.factorize(frame["workload"])
     metric, metrics = pd.factorize(frame["metric"])
+    for name, code in (("workload", workload), ("metric", metric)):
+        if (code < 0).any():
+            raise FrameError(f"samples: column {name!r} has {int((code < 0).sum())} empty values")
     workload, workloads = _by_name(workload, workloads)
     metric, metrics = _by_name(metric, metrics)
     packed = workload * len(metrics) + metric

@@ -98,4 +98,5 @@ told = f"Best single forecaster: {best}, {beside[best].median():.2f} × last wee
 if PRODUCT in beside:
     better = f"better in {(beside[PRODUCT] < 1).sum()} of {len(beside)} series"
     told += f"  The product as it runs: {beside[PRODUCT].median():.2f} ×, {better}"
-fig.suptitle(told, x=0.01, ha="left", fontsize=11, fontweight="bold");
+fig.suptitle(told, x=0.01, ha="left", fontsize=11, fontweight="bold")
+plt.show()

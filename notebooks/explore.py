@@ -12,11 +12,13 @@ from features.quality import QualityParams, judge
 from features.synthetic import ClusterSpec, simulate
 from pipelines import api
 
-plt.rcParams.update({"figure.dpi": 96, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+plt.rcParams.update(
+    {"figure.dpi": 96, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
+)
 
 # %% [markdown]
 # ## Samples
-# Two regions of a simulated cluster. To look at your own, let the last line of the next cell be
+# Two regions of a simulated cluster. For your own, let the last line of the next cell be
 # `samples = api.read("samples.parquet")`: any Parquet or CSV file with the columns
 # `name, metric, ts, value` (and `cluster, namespace, kind` where you have them). CloudWatch or
 # Prometheus: `foretide ingest` writes such files.
@@ -33,7 +35,9 @@ samples.head()
 
 # %%
 panel = api.Panel.from_frame(samples)
-print(f"{panel.n_series} series × {panel.n_steps} steps of {panel.step / pd.Timedelta('1min'):g} min")
+print(
+    f"{panel.n_series} series × {panel.n_steps} steps of {panel.step / pd.Timedelta('1min'):g} min"
+)
 print(f"from {panel.start:%Y-%m-%d %H:%M} to {panel.end:%Y-%m-%d %H:%M} UTC")
 print(f"{panel.counts.empty_cells / panel.counts.cells:.1%} of the cells were not measured")
 
@@ -72,6 +76,8 @@ verdict.sort_values("coverage").head(6).round(3)
 there = panel.keys["metric"].value_counts()
 LOAD = next((m for m in ("requests_per_second", "cpu_usage_cores") if m in there), there.index[0])
 
+without = panel.keys["workload"].nunique() - int(there[LOAD])
+print(f"{LOAD}: {there[LOAD]} workloads; {without} have none and are not in the picture")
 part = panel.of(LOAD).window(start=panel.end - pd.Timedelta(weeks=2))
 hourly = pd.DataFrame(part.values.T, index=part.times, columns=part.keys["workload"])
 hourly = hourly.resample("1h").mean().dropna(axis=1, how="all")
@@ -106,4 +112,5 @@ fig.suptitle(
     f"{names[0]} rises most: {rise.iloc[0]:.1f} × its median on {at:%A, %H:%M} UTC.  "
     f"Hours that nobody measured: {gaps.to_numpy().sum()}, in {gaps.any().sum()} of {len(rise)}",
     x=0.01, ha="left", fontsize=11, fontweight="bold",
-);  # fmt: skip
+)  # fmt: skip
+plt.show()

@@ -34,6 +34,7 @@ plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
 # `REGISTRY, WORKLOAD = "http://mlflow:5000", "prod/shop/Deployment/checkout"`: what `tracking.uri`
 # says, or `sqlite:///…/mlflow.db` in the store's folder.
 
+
 # %%
 def trained() -> str:
     folder = Path(mkdtemp(prefix="foretide-"))
@@ -43,11 +44,12 @@ def trained() -> str:
     return f"sqlite:///{folder / 'mlflow.db'}"
 
 
-REGISTRY, WORKLOAD = trained(), "prod-eu/shop/Deployment/checkout"
+REGISTRY, WORKLOAD = trained(), "prod-eu/shop/Deployment/storefront"
 
 # %% [markdown]
 # ## The live version
-# `champion` is an alias: promoting and rolling back are one write. Its tags say of what it was made.
+# `champion` is an alias: promoting and rolling back are one write. Its tags say of what the version
+# was made.
 
 # %%
 mlflow.set_tracking_uri(REGISTRY)
@@ -59,8 +61,8 @@ pd.Series({"version": version.version} | told | {k: f"{v:.4g}" for k, v in figur
 
 # %% [markdown]
 # ## Who forecasts what, and why
-# A version is one bundle a shard of workloads: Parquet, arrays and JSON, no code and no pickle. Only
-# the one that holds the workload is opened.
+# A version is one bundle a shard of workloads: Parquet, arrays and JSON, no code and no pickle.
+# Only the one that holds the workload is opened.
 
 # %%
 files = Path(mlflow.artifacts.download_artifacts(version.source))
@@ -101,8 +103,10 @@ ahead = forecaster.predict(pd.DataFrame({"workload": [WORKLOAD], "n_steps": [wee
 ahead = ahead[ahead["metric"] == METRIC].reset_index(drop=True)
 
 detector = mlflow.pyfunc.load_model("models:/foretide-detector@champion")
-asked = ahead[["workload", "metric"]].astype("str").assign(
-    ts=ahead["ts"].map(pd.Timestamp.isoformat), value=ahead["q50"], expected=ahead["q50"]
+asked = (
+    ahead[["workload", "metric"]]
+    .astype("str")
+    .assign(ts=ahead["ts"].map(pd.Timestamp.isoformat), value=ahead["q50"], expected=ahead["q50"])
 )
 band = detector.predict(asked)
 ahead.set_index("ts")[["q05", "q50", "q90", "q99"]].resample("1D").max().round(2)
@@ -113,14 +117,19 @@ ahead.set_index("ts")[["q05", "q50", "q90", "q99"]].resample("1D").max().round(2
 # %%
 fig = plt.figure(figsize=(11, 5.6), layout="constrained")
 grid = fig.add_gridspec(2, 2, height_ratios=[1.35, 1])
-ax, left, right = fig.add_subplot(grid[0, :]), fig.add_subplot(grid[1, 0]), fig.add_subplot(grid[1, 1])
+ax, left, right = (
+    fig.add_subplot(grid[0, :]),
+    fig.add_subplot(grid[1, 0]),
+    fig.add_subplot(grid[1, 1]),
+)
 
 ax.plot(band["ts"], band["upper"], color="#d95f02", lw=1, label="beyond: an anomaly")
 ax.plot(band["ts"], band["lower"], color="#d95f02", lw=1)
 ax.fill_between(ahead["ts"], ahead["q05"], ahead["q95"], color="#9ecae1", lw=0, label="5 % to 95 %")
 ax.plot(ahead["ts"], ahead["q50"], color="#08519c", lw=1.4, label="expected")
 ax.margins(x=0)
-ax.set_ylim(bottom=0 if ahead["q05"].min() >= 0 else None)
+low, high = ahead["q05"].min(), ahead["q95"].max()
+ax.set_ylim(0 if low >= 0 else low - 0.1 * (high - low), high + 0.35 * (high - min(low, 0)))
 days = pd.date_range(ahead["ts"].iloc[0].ceil("D"), ahead["ts"].iloc[-1], freq="D")
 ax.set_xticks(days, [f"{day:%a %d %b}" for day in days], ha="left")
 ax.set_title(f"{METRIC}, the week after the training (UTC)", loc="left", fontsize=9)
@@ -148,6 +157,7 @@ bar_error = errors.get("seasonal_naive", float("nan"))
 fig.suptitle(
     f"{WORKLOAD.split('/')[-1]}: {live}, off by {errors.get(live, float('nan')):.1%} "
     f"(last week's values: {bar_error:.1%}).  It expects its peak on {peak['ts']:%A, %H:%M}: "
-    f"{peak['q05']:,.0f} to {peak['q95']:,.0f}",
+    f"{peak['q05']:,.4g} to {peak['q95']:,.4g}",
     x=0.01, ha="left", fontsize=11, fontweight="bold",
-);  # fmt: skip
+)  # fmt: skip
+plt.show()

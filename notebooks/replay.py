@@ -32,7 +32,13 @@ samples = simulate(ClusterSpec(n_workloads=24, weeks=6, step_s=900)).samples.to_
 # %%
 held = api.replay(samples, weeks=3, config={"prescale": {"issue": {"refit_h": 24}}})
 held.totals.set_index("policy")[
-    ["short_pod_min", "over_target_core_h", "unserved_core_h", "replica_hours", "replica_hours_ratio"]
+    [
+        "short_pod_min",
+        "over_target_core_h",
+        "unserved_core_h",
+        "replica_hours",
+        "replica_hours_ratio",
+    ]
 ].round(3)
 
 # %% [markdown]
@@ -96,4 +102,5 @@ if len(yes):
     )
 else:
     told = f"In these weeks it was worth it for none of {len(held.verdicts)} workloads"
-fig.suptitle(told, x=0.01, ha="left", fontsize=11, fontweight="bold");
+fig.suptitle(told, x=0.01, ha="left", fontsize=11, fontweight="bold")
+plt.show()

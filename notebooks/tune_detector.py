@@ -18,12 +18,17 @@ plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
 # %% [markdown]
 # ## Samples and labels
 # A simulated cluster in which faults were injected. For your own, let the last line of the next
-# cell be
-# `samples, labels = api.read("samples.parquet"), pd.read_csv("labels.csv", parse_dates=["start", "end"])`:
-# one label a line, with the columns `workload` (`cluster/namespace/kind/name`), `kind` (in your own
-# words), `start`, `end` (UTC, with their offset).
+# cell be `samples, labels = api.read("samples.parquet"), read_labels("labels.csv")`: one label a
+# line, with the columns `workload` (`cluster/namespace/kind/name`), `kind` (in your own words),
+# `start`, `end` (UTC).
+
 
 # %%
+def read_labels(file: str) -> pd.DataFrame:
+    labels = pd.read_csv(file)
+    return labels.assign(**{c: pd.to_datetime(labels[c], utc=True) for c in ("start", "end")})
+
+
 def labelled(spec: ClusterSpec) -> tuple[pd.DataFrame, pd.DataFrame]:
     cluster = simulate(spec)
     return cluster.samples.to_pandas(), cluster.truth[cluster.truth["kind"].isin(FAULTS)]
@@ -94,7 +99,7 @@ result = pd.DataFrame(
     }
 )
 result.index.name = "× the default budgets"
-result
+result.round(1)
 
 # %% [markdown]
 # ## What each setting finds, and what it costs
@@ -129,18 +134,27 @@ grid.pcolormesh(
 grid.set_facecolor("#f4a582")
 for (r, c), minutes in np.ndenumerate(shown.to_numpy()):
     known = np.isfinite(minutes)
-    text = "missed" if not known else f"{minutes:.0f} min" if minutes < 180 else f"{minutes / 60:.0f} h"
+    text = (
+        "missed"
+        if not known
+        else f"{minutes:.0f} min"
+        if minutes < 180
+        else f"{minutes / 60:.0f} h"
+    )
     grid.text(c, r, text, ha="center", va="center", fontsize=9)
 grid.set_yticks(range(len(rows)), rows)
 grid.invert_yaxis()
-grid.set_xticks(x, [f"× {times:g}" + (" (the default)" if times == 1 else "") for times in LOUDNESS])
+grid.set_xticks(
+    x, [f"× {times:g}" + (" (the default)" if times == 1 else "") for times in LOUDNESS]
+)
 grid.set_xlabel("alerts a month that a healthy workload may cost, beside the default")
 grid.tick_params(length=0)
 best = result.index[result["found"] == result["found"].max()][0]
 choice = result.loc[best]
 fig.suptitle(
-    f"The quietest that finds the most is × {best:g}: {choice['found']:.0f} of {len(labels)} labels, "
-    f"told after {choice['median minutes to tell']:.0f} min (median), "
+    f"The quietest that finds the most is × {best:g}: {choice['found']:.0f} of {len(labels)} labels"
+    f", told after {choice['median minutes to tell']:.0f} min (median), "
     f"and {choice['about nothing']:.0f} incidents about nothing",
     x=0.01, ha="left", fontsize=11, fontweight="bold",
-);  # fmt: skip
+)  # fmt: skip
+plt.show()

@@ -74,15 +74,7 @@ def diagnosed(
     end = min(onset + _AFTER, run.as_of)
     names = _near(run, target)
     panel = panel_of(run, names, onset - pd.Timedelta(before_h, "h"), end)
-    with TemporaryDirectory(prefix="foretide-diagnose-") as folder:
-        found = diagnose(
-            [_file(panel.to_frame(), Path(folder))],
-            told(onset),
-            target=target,
-            graph=_graph(run, names, Path(folder)),
-            top=min(max(top, 1), 10),
-            as_of=told(end),
-        )
+    found = _ranked(run, panel.to_frame(), names, target, (onset, end), min(max(top, 1), 10))
     newest = run.store.newest(run.as_of)
     lasts = pd.Timedelta(run.settings.quality.maximum_staleness_h, "h")
     return Diagnosed(
@@ -131,6 +123,26 @@ def _near(run: Run, target: str) -> list[str]:
 
     mine = [n for n in {*known_workloads(run), target} if split_workload(n)[0] == cluster]
     return sorted(mine, key=rank)[:_NAMES_MAX]
+
+
+def _ranked(
+    run: Run,
+    samples: pd.DataFrame,
+    names: Sequence[str],
+    target: str,
+    incident: tuple[pd.Timestamp, pd.Timestamp],
+    top: int,
+) -> dict[str, Any]:
+    """What the verb says of these samples."""
+    with TemporaryDirectory(prefix="foretide-diagnose-") as folder:
+        return diagnose(
+            [_file(samples, Path(folder))],
+            told(incident[0]),
+            target=target,
+            graph=_graph(run, names, Path(folder)),
+            top=top,
+            as_of=told(incident[1]),
+        )
 
 
 def _file(frame: pd.DataFrame, folder: Path) -> str:

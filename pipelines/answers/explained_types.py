@@ -57,7 +57,7 @@ class ScoreWhy(_Value):
 
     ``metric`` is ``*`` where a detector looks at all metrics of the workload together; ``value`` is
     then the detector's own, without a unit. ``steps``, ``steps_over_line`` and ``highest*`` are of
-    the run that wrote the score.
+    the run that wrote the score, until ``ts``.
     """
 
     metric: str

@@ -1,8 +1,8 @@
 """What if: a floor, or a load of x times today's, for one workload.
 
-The past is replayed as `foretide replay` and the weekly verdicts do it, over the measured CPU times
-the factor. What is ahead goes the way of `foretide forecast`: the live champions' quantiles times
-the factor become replicas under the workload's own autoscaler.
+The past is replayed as the weekly verdicts do it, over the measured CPU times the factor. What is
+ahead goes the way of `foretide forecast`: the live champions' quantiles times the factor become
+replicas under the workload's own autoscaler.
 """
 
 from __future__ import annotations

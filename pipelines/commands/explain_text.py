@@ -52,7 +52,8 @@ def _scores(found: Explained) -> None:
             Column("severity"),
         ]
         rows = [
-            (s.metric, s.detector, f"{s.score:.2f}", *_amounts(s), s.severity) for s in found.scores
+            (_name(s.metric), s.detector, f"{s.score:.2f}", *_amounts(s), s.severity)
+            for s in found.scores
         ]
         table(columns, rows, _COLOURS)
     for score in found.scores:
@@ -64,6 +65,10 @@ def _scores(found: Explained) -> None:
         until = f"until {_moment(incident.ended_at)}" if incident.ended_at else "open"
         since = f"since {_moment(incident.started_at)}, {until}"
         lines([f"incident {incident.incident_id}, {incident.severity}, {since}: {incident.title}"])
+
+
+def _name(metric: str) -> str:
+    return "all metrics" if metric == "*" else metric
 
 
 def _amounts(score: ScoreWhy) -> tuple[str, str]:
@@ -79,14 +84,15 @@ def _amount(value: float | None, metric: str) -> str:
 
 
 def _one_score(score: ScoreWhy) -> None:
-    lines([f"{score.metric} by {score.detector}, {_moment(score.ts)}:", *_under(score.arithmetic)])
+    head = f"{_name(score.metric)} by {score.detector}, {_moment(score.ts)}:"
+    lines([head, *_under(score.arithmetic)])
     if score.reason:
         lines([f"  reason: {score.reason}"])
     why = f": {score.highest_reason}" if score.highest_reason else ""
     lines(
         [
-            f"  of the {score.steps} steps of that run {score.steps_over_line} are over the alert "
-            f"line; the highest is {score.highest:.2f} at {_moment(score.highest_ts)}{why}"
+            f"  of {score.steps} steps of that run until then {score.steps_over_line} are over "
+            f"the alert line; the highest is {score.highest:.2f} at {_moment(score.highest_ts)}{why}"
         ]
     )
 

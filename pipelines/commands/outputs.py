@@ -30,9 +30,13 @@ class BacktestRow(TypedDict):
 
     model: str
     series: int
+    windows: int
     wape: float
     wape_mean: float
     mase: float
+    pinball_q50: float
+    pinball_q90: float
+    pinball_q99: float
     pinball_q50_vs_bar: float
     pinball_q90_vs_bar: float
     pinball_q99_vs_bar: float

@@ -25,7 +25,7 @@ from pipelines.plain import plain
 __all__ = ["Column", "emit", "lines", "number", "share", "table", "width"]
 
 _GAP = 2
-_SQUEEZED = 24
+_SQUEEZED = 18
 """Narrower no column of text is made."""
 _LEAST = 20
 """Narrower nothing is readable."""

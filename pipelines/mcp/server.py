@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 from fastmcp import FastMCP
-from fastmcp.exceptions import ResourceError, ToolError
+from fastmcp.exceptions import PromptError, ResourceError, ToolError
 
 from pipelines.answers.morning import morning
 from pipelines.answers.tables import table, tables
@@ -154,9 +154,12 @@ def _add_prompt(server: FastMCP[Any], desk: Desk, *, writes_allowed: bool) -> No
     @server.prompt(title="What should I look at this morning?")
     async def what_should_i_look_at_this_morning() -> str:
         """The few things that may need a person now, with their evidence."""
-        found = await desk.find(
-            lambda run: morning(run, standing(run, desk, writes_allowed=writes_allowed))
-        )
+        try:
+            found = await desk.find(
+                lambda run: morning(run, standing(run, desk, writes_allowed=writes_allowed))
+            )
+        except ToolError as error:
+            raise PromptError(str(error)) from None
         return _ASK + json.dumps(found.model_dump(mode="json"), ensure_ascii=False, indent=1)
 
     del what_should_i_look_at_this_morning

@@ -107,7 +107,7 @@ def _floors(index: Index, shown: dict[str, Any], said: Facts) -> None:
     for row in arranged["waiting"]:
         text = f"{row['before']} → {row['after']}: foretide apply --approve {arranged['plan_id']}"
         said[row["who"]["full"]].append(("Waits for approval", text))
-    for rise in shown["rises"]:
+    for rise in sorted(shown["rises"], key=lambda r: r["from"]["sort"]):
         when = f"{rise['from']['text']} – {rise['to']['read']} UTC"
         text = f"{rise['before']} → {rise['after']}, {when} ({rise['mode']}): {rise['reason']}"
         said[rise["workload"]].append(("Floor", text))

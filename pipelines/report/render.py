@@ -25,7 +25,7 @@ from pipelines.report.view import view
 __all__ = ["ReportData", "ReportParams", "render_report"]
 
 _INDENTED = re.compile(r"(?<=>)\n\s*(?=</?(?:td|th|tr|tbody|thead)\b)")
-"""Lines between a table's parts: a node each for the browser, of no meaning. Data holds no ``<``."""
+"""Lines between a table's parts: a node each for the browser, and no meaning. Data has no ``<``."""
 
 
 def render_report(data: ReportData, params: ReportParams | None = None) -> str:

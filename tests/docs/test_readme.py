@@ -101,7 +101,7 @@ def test_from_the_readme_to_a_verdict(tmp_path: Path, monkeypatch: pytest.Monkey
     done = CliRunner().invoke(cli, words)
     assert done.exit_code == 0, done.output
     said = done.output
-    shown = [b.text for b in blocks(ENGLISH) if b.text.startswith("replay:")][0].splitlines()
+    shown = next(b.text for b in blocks(ENGLISH) if b.text.startswith("replay:")).splitlines()
     for line in (shown[0], shown[2], shown[3].partition(": ")[0]):
         assert line in said, said
     assert re.search(r"enable: default/default/Workload/checkout: \d+ → \d+ pod-minutes", said)

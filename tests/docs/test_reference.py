@@ -66,7 +66,7 @@ def test_the_way_and_the_raise_are_drawn_as_the_code_says_now(made: Any) -> None
     plain = made("figures_plain")
     lines = {line.get_label(): line.get_ydata() for line in plain.guard().axes[0].get_lines()}
     known, new = (
-        [y for label, y in lines.items() if label.startswith(start)][0]
+        next(y for label, y in lines.items() if label.startswith(start))
         for start in ("raised", "new")
     )
     assert list(known)[:4] == [6, 12, 20, 20]

@@ -179,3 +179,28 @@ def test_selections_keep_rows_and_keys_together(values: np.ndarray):
     assert np.isnan(matrix[0]).all()
     np.testing.assert_array_equal(matrix[1:], values[::-1])
     assert panel.of("other").n_series == 0
+
+
+def test_samples_with_names_are_those_with_workloads():
+    rows = frame([("web", "m", 300.0 * i, float(i)) for i in range(4)])
+    named = rows.rename(columns={"workload": "name"}).assign(namespace="shop", kind="Deployment")
+    mine = Panel.from_frame(named, step="5min")
+    theirs = Panel.from_frame(
+        rows.assign(workload=workload_id("default", "shop", "Deployment", "web")), step=STEP
+    )
+    pd.testing.assert_frame_equal(mine.keys, theirs.keys)
+    np.testing.assert_array_equal(mine.values, theirs.values)
+
+
+@pytest.mark.parametrize("step", ["soon", "", "0s", "-5min", "1us", pd.NaT])
+def test_a_step_that_is_none_is_refused(step: Any):
+    with pytest.raises(FrameError, match="step: expected a length"):
+        Panel.from_frame(frame([("w", "m", 0.0, 1.0)]), step=step)
+
+
+@pytest.mark.parametrize("column", ["workload", "metric"])
+def test_a_sample_of_nobody_is_refused(column: str):
+    rows = frame([("w", "m", 0.0, 1.0), ("w", "m", 300.0, 1.0)])
+    rows.loc[0, column] = None
+    with pytest.raises(FrameError, match=f"'{column}' has 1 empty value"):
+        Panel.from_frame(rows)

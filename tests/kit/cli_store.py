@@ -56,8 +56,8 @@ def filled(folder: Path) -> CliStore:
     config.write_text(yaml.safe_dump(settings))
     out = folder / "store"
     for verb, at in (
-        ("ingest", AS_OF), ("train", _TRAINED), ("score", AS_OF), ("forecast", AS_OF),
-        ("plan", AS_OF),
+        ("ingest", AS_OF), ("train", _TRAINED), ("forecast", _TRAINED), ("score", AS_OF),
+        ("forecast", AS_OF), ("plan", AS_OF),
     ):  # fmt: skip
         code = _run_cli([verb, "--config", str(config), "--out", str(out), "--as-of", at])
         assert code == 0, verb

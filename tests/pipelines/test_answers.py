@@ -33,9 +33,10 @@ from pipelines.answers.value import value
 from pipelines.diagnose import diagnose
 from pipelines.errors import ConfigError
 from pipelines.forecast import forecast
+from pipelines.hpa_specs import open_cluster
 from pipelines.mcp.asking import Desk
-from pipelines.replaying import replay
 from pipelines.run import Run, RunRef
+from pipelines.shadow import replay_issued
 from pipelines.train import train
 
 pytestmark = [
@@ -49,6 +50,7 @@ pytestmark = [
 
 WEB = "prod/shop/Deployment/web"
 END = pd.Timestamp("2026-06-01T00:00Z")
+WEEK = pd.Timedelta("7D")
 WHOLE: tuple[Callable[[Run], Answer], ...] = (incidents, planned, value, state, morning)
 
 
@@ -129,7 +131,7 @@ def test_text_from_outside_is_cut_and_cannot_steer() -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A small simulated cluster, trained and forecast at its end."""
+    """A small simulated cluster, trained a week before its end, forecast then and at its end."""
     root = tmp_path_factory.mktemp("answers")
     cluster = simulate(ClusterSpec(n_workloads=4, weeks=4, step_s=900))
     Store(root / "store").write_samples(cluster.samples)
@@ -142,22 +144,23 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     }  # fmt: skip
     config = root / "foretide.yaml"
     config.write_text(yaml.safe_dump(tree))
-    train.fn(str(config), None, None, END.isoformat())
-    forecast.fn(str(config), None, None, END.isoformat())
+    train.fn(str(config), None, None, (END - WEEK).isoformat())
+    for at in (END - WEEK, END):
+        forecast.fn(str(config), None, None, at.isoformat())
     return RunRef.resolve(str(config), None, None, END.isoformat(), END).open()
 
 
 def scaled(run: Run) -> pd.DataFrame:
-    """The capacity of the first workload that may act, of the next day."""
-    table: pd.DataFrame = run.read(CAPACITY).to_pandas()
+    """The capacity of the first workload that may act."""
+    table: pd.DataFrame = run.read(CAPACITY, newest=True).to_pandas()
     acts = table.loc[table["gate"] == "act", "workload"].astype("str")
-    mine = table[(table["workload"] == acts.min()) & (table["ts"] < END + pd.Timedelta("1D"))]
+    mine = table[table["workload"] == acts.min()]
     return mine.astype({"workload": "str"}).reset_index(drop=True)
 
 
 def test_simulated_at_todays_load_is_the_forecast_itself(trained: Run) -> None:
     rows = scaled(trained)
-    told = simulated(trained, rows["workload"][0]).ahead
+    told = simulated(trained, rows["workload"][0], horizon_h=168).ahead
     assert told is not None
     assert told.replicas_now == rows["replicas"].iloc[0]
     assert told.replicas_peak == rows["replicas"].max()
@@ -181,14 +184,14 @@ def test_more_load_never_asks_for_less_and_a_floor_never_lacks_more(trained: Run
             assert hours["with_floor", x] >= hours["hpa_alone", x]
 
 
-def test_the_replayed_hpa_is_that_of_the_verb(trained: Run) -> None:
+def test_the_replayed_hpa_is_that_of_the_weekly_verdict(trained: Run) -> None:
     name = scaled(trained)["workload"][0]
-    out = replay.fn(trained.ref.config, None, None, END.isoformat())
-    verb = next(r for r in out["rows"] if (r["workload"], r["policy"]) == (name, "reactive"))
+    week = replay_issued(trained, END - WEEK, open_cluster).table
+    row = week[(week["workload"] == name) & (week["policy"] == "reactive")].iloc[0]
     own = next(p for p in simulated(trained, name).replayed if p.policy == "hpa_alone")
-    assert own.short_pod_minutes == pytest.approx(verb["short_pod_min"], rel=1e-5)
-    assert own.replica_hours == pytest.approx(verb["replica_hours"], rel=1e-5)
-    assert own.over_target_core_hours == pytest.approx(verb["over_target_core_h"], rel=1e-5)
+    assert own.short_pod_minutes == pytest.approx(row["short_pod_min"], rel=1e-5)
+    assert own.replica_hours == pytest.approx(row["replica_hours"], rel=1e-5)
+    assert own.over_target_core_hours == pytest.approx(row["over_target_core_h"], rel=1e-5)
 
 
 def test_simulating_writes_nothing(trained: Run) -> None:

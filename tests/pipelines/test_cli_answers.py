@@ -8,9 +8,11 @@ import io
 import json
 import math
 import re
+import shutil
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -89,15 +91,16 @@ def test_every_verb_that_prints_json_has_a_schema() -> None:
     assert (plain - {"mcp"}) | models == set(OUTPUTS)
 
 
-READERS = {
-    "ingest": [], "score": [], "forecast": [], "plan": [], "report": [], "doctor": [],
-    "models list": [], "models rollback": [], "publish": ["--dry-run"], "notify": ["--dry-run"],
+VERBS = {
+    "ingest": [], "score": [], "forecast": [], "plan": [], "report": [], "models list": [],
+    "publish": ["--dry-run"], "notify": ["--dry-run"],
+    "evaluate": [],
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", [v for v in READERS if v not in ("doctor", "models rollback")])
+@pytest.mark.parametrize("verb", sorted(VERBS))
 def test_what_a_verb_prints_keeps_its_schema(store: CliStore, verb: str) -> None:
-    keeps_its_schema(verb, said(*verb.split(), *READERS[verb], *store.args, "--json"))
+    keeps_its_schema(verb, said(*verb.split(), *VERBS[verb], *store.args, "--json"))
 
 
 def test_a_doctor_that_finds_something_says_so_by_its_code(store: CliStore) -> None:
@@ -121,7 +124,7 @@ def test_an_explanation_keeps_the_schema_of_its_verb(store: CliStore, verb: str)
     assert document["workload"] == store.workloads[0]
 
 
-def test_the_verbs_on_files_keep_their_schemas(store: CliStore, tmp_path: Any) -> None:
+def test_the_verbs_on_files_keep_their_schemas(store: CliStore, tmp_path: Path) -> None:
     common = ["--config", str(store.config), "--input", str(store.samples), "--json"]
     (told,) = keeps_its_schema(
         "backtest", said("backtest", *common, "--out", str(tmp_path), "--step", "1h")
@@ -166,7 +169,7 @@ def test_the_forecast_and_the_floor_are_those_of_the_tables(run: Run, answer: Ex
         at = (forecasts["workload"] == answer.workload) & (forecasts["metric"] == why.metric)
         row = forecasts[at & (forecasts["ts"] == why.ts)].iloc[0]
         assert why.quantiles["q90"] == row["q90"]
-        assert [c for c in why.candidates if c.is_champion][0].wape == why.wape
+        assert next(c for c in why.candidates if c.is_champion).wape == why.wape
     capacity = run.read(CAPACITY, newest=True).to_pandas()
     mine = capacity[capacity["workload"] == answer.workload]
     day = mine[mine["ts"] < run.as_of + pd.Timedelta(1, "D")]
@@ -215,8 +218,11 @@ def test_at_a_moment_the_score_of_that_moment_is_explained(run: Run, answer: Exp
     then = explained(run, answer.workload, at=pd.Timestamp("2026-05-24T12:07Z"))
     assert {s.ts for s in then.scores} == {"2026-05-24T12:00:00Z"}
     assert then.at == "2026-05-24T12:07:00Z"
-    assert then.floor is None  # planned only later
-    assert "floor" in {m.what for m in then.missing}
+    assert then.floor is not None
+    assert then.floor.issued_at == "2026-05-24T00:00:00Z"
+    assert then.floor.plan_id == ""  # planned only later
+    assert answer.floor is not None
+    assert answer.floor.issued_at == "2026-05-25T00:00:00Z"
 
 
 def test_what_is_past_its_time_says_so_and_what_to_run(run: Run, answer: Explained) -> None:
@@ -244,7 +250,7 @@ def known(run: Run) -> list[str]:
     return known_workloads(run)
 
 
-def test_a_skipped_workload_has_its_reason_for_an_answer(tmp_path: Any) -> None:
+def test_a_skipped_workload_has_its_reason_for_an_answer(tmp_path: Path) -> None:
     row = {
         "workload": "c/n/Deployment/new", "metric": "", "step": "train",
         "reason": "history 1 d, needs 3 d", "issued_at": pd.Timestamp(AS_OF), "run_id": "r",
@@ -308,3 +314,16 @@ def test_a_shell_completes_the_workloads_of_the_store(store: CliStore) -> None:
 
 def known_names(store: CliStore) -> list[str]:
     return known(RunRef.resolve(str(store.config), None, str(store.out), AS_OF, NOW).open())
+
+
+def test_run_prints_a_document_a_step_and_a_rollback_what_moved(
+    store: CliStore, tmp_path: Path
+) -> None:
+    """On a copy: both change what is live."""
+    own = replace(store, out=tmp_path / "store")
+    shutil.copytree(store.out, own.out)
+    steps = keeps_its_schema("run", said("run", *own.args, "--json"))
+    assert [s["verb"] for s in steps] == [
+        "ingest", "train", "score", "forecast", "plan", "evaluate", "report",
+    ]  # fmt: skip
+    keeps_its_schema("models rollback", said("models", "rollback", *own.args, "--json"))

@@ -76,6 +76,9 @@ def test_dots_are_what_left_the_band_from_the_onset_on() -> None:
     assert [round(x / WIDTH * 5) for x, _ in points(found["dots"])] == [3, 5]
     assert found["after"] == "9 s"
     assert found["expected"] == "0 – 2 s"
+    assert not found["stayed"]
+    assert drawn(seen([9, 1, 1, 1], 1, 0, 2))["stayed"], "before the onset nothing counts"
+    assert not drawn(seen([9, 1, 1, 1], 1, np.nan, np.nan))["stayed"], "nothing was expected"
 
 
 def test_a_wide_band_does_not_flatten_what_was_measured() -> None:
