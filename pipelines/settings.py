@@ -41,6 +41,7 @@ from models.seasonal_level import SeasonalLevelParams
 from models.seasonal_naive import SeasonalNaiveParams
 from models.together import TogetherParams
 from models.value import ValueParams
+from pipelines.config_yaml import read_yaml
 from pipelines.errors import ConfigError
 from pipelines.hygiene import HygieneParams
 from pipelines.report.data import ReportParams
@@ -237,7 +238,7 @@ def load_settings(path: str | Path | Mapping[str, Any] | None = None) -> Setting
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        data: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data: Any = read_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -92,7 +92,7 @@ def _one_score(score: ScoreWhy) -> None:
     lines(
         [
             f"  of {score.steps} steps of that run until then {score.steps_over_line} are over "
-            f"the alert line; the highest is {score.highest:.2f} at {_moment(score.highest_ts)}{why}"
+            f"the alert line; the highest: {score.highest:.2f} at {_moment(score.highest_ts)}{why}"
         ]
     )
 

@@ -16,11 +16,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pipelines.plain import plain
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = ["Column", "emit", "lines", "number", "share", "table", "width"]
 
@@ -144,7 +147,6 @@ def _rich_table(
     colours: Mapping[str, str],
     wide: int,
 ) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -154,7 +156,7 @@ def _rich_table(
         made.add_column(Text(c.heading), justify=side, no_wrap=not c.wraps, overflow="fold")
     for row in rows:
         made.add_row(*(Text(cell, style=colours.get(cell, "")) for cell in row))
-    Console(width=wide, highlight=False).print(made)
+    _console(wide).print(made)
 
 
 def _told(
@@ -164,10 +166,9 @@ def _told(
     wide: int,
 ) -> None:
     """Each row by itself: its first cells, then a line a cell with its heading."""
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(width=wide, highlight=False)
+    console = _console(wide)
     first = 1 if columns[0].heading else 2
     for row in rows:
         mark = colours.get(row[0], "")
@@ -190,13 +191,19 @@ def _wrapped(text: str, wide: int) -> None:
         click.echo(line)
 
 
+def _console(wide: int) -> Console:
+    from rich.console import Console
+
+    # of a dumb terminal rich believes a width only together with a height
+    return Console(width=wide, height=25, highlight=False)
+
+
 def _broken(text: str, wide: int, indent: str) -> list[str]:
     """Lines of at most ``wide`` columns, all but the first under the indent."""
-    from rich.console import Console
     from rich.text import Text
 
     own = text[: len(text) - len(text.lstrip(" "))]
-    room, console = max(wide - len(indent), 8), Console(width=wide)
+    room, console = max(wide - len(indent), 8), _console(wide)
     found = Text(text.lstrip(" ")).wrap(console, room, overflow="fold")
     return [(indent if i else own) + line.plain.rstrip() for i, line in enumerate(found)]
 

@@ -140,3 +140,10 @@ def test_an_error_about_headers_keeps_the_secret(tmp_path: Path, headers: str) -
     said = refusal(tmp_path, f"source:\n  headers: {headers}\n")
     assert "source.headers" in said
     assert SECRET not in said
+
+
+def test_off_is_a_mode_and_no_truth_value(tmp_path: Path) -> None:
+    text = "prescale: {rules: [{match: 'prod/shop/*', mode: off}]}\ncluster: {connect: true}\n"
+    settings = load_settings(written(tmp_path, text))
+    assert settings.prescale.rules[0].mode == "off"
+    assert settings.cluster.connect is True
