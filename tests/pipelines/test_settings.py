@@ -142,8 +142,10 @@ def test_an_error_about_headers_keeps_the_secret(tmp_path: Path, headers: str) -
     assert SECRET not in said
 
 
-def test_off_is_a_mode_and_no_truth_value(tmp_path: Path) -> None:
-    text = "prescale: {rules: [{match: 'prod/shop/*', mode: off}]}\ncluster: {connect: true}\n"
-    settings = load_settings(written(tmp_path, text))
+def test_off_and_no_are_words_and_no_truth_values(tmp_path: Path) -> None:
+    rule = "prescale: {rules: [{match: 'prod/shop/*', mode: off}]}\n"
+    rest = "cluster: {connect: no}\nmcp: {allow_writes: true}\n"
+    settings = load_settings(written(tmp_path, rule + rest))
     assert settings.prescale.rules[0].mode == "off"
-    assert settings.cluster.connect is True
+    assert settings.cluster.connect == "no"
+    assert settings.mcp.allow_writes is True
