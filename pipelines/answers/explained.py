@@ -38,7 +38,7 @@ def explained(
 
     Parameters
     ----------
-    workload : ``cluster/namespace/kind/name``
+    workload : ``cluster/namespace/kind/name``, or the end of one alone
     metric : only the scores and forecasts of this one; ``*`` for all of the workload together
     at : UTC; by default, and at the latest, the run's clock
 
@@ -49,7 +49,7 @@ def explained(
     StoreError
         A table or the plan is damaged.
     """
-    require_known(run, workload)
+    workload = require_known(run, workload)
     moment = run.as_of if at is None else min(at, run.as_of)
     then = replace(run, ref=replace(run.ref, as_of=moment.isoformat()))
     issued, asked = newest_rows(then, FORECASTS, workload), newest_rows(then, CAPACITY, workload)

@@ -78,8 +78,8 @@ def known_workloads(run: Run) -> list[str]:
     return sorted(names)
 
 
-def require_known(run: Run, workload: str) -> None:
-    """Refuse a workload that no table names.
+def require_known(run: Run, workload: str) -> str:
+    """The workload that is meant by its whole id, or by the end of one alone.
 
     Raises
     ------
@@ -88,7 +88,10 @@ def require_known(run: Run, workload: str) -> None:
     """
     names = known_workloads(run)
     if workload in names:
-        return
+        return workload
+    ends = [n for n in names if workload and n.endswith(f"/{workload}")]
+    if len(ends) == 1:
+        return ends[0]
     if not names:
         raise InputError(
             f"nothing is known of any workload in {run.ref.out}; run `foretide run` first, or name "
@@ -98,7 +101,7 @@ def require_known(run: Run, workload: str) -> None:
     told = f" (did you mean {', '.join(hint)}?)" if hint else ""
     raise InputError(
         f"no table in {run.ref.out} knows a workload {workload!r}{told}; "
-        "expected cluster/namespace/kind/name"
+        "expected cluster/namespace/kind/name, or the end of one alone"
     )
 
 

@@ -48,7 +48,7 @@ def incidents_of(run: Run, workload: str) -> tuple[NamedIncident, ...]:
     if not run.parts(INCIDENTS):
         return ()
     table: pd.DataFrame = run.read(INCIDENTS, newest=True).to_pandas()
-    mine = table[[workload in set(names) for names in table["workloads"]]]
+    mine = table[table["workloads"].map(lambda names: workload in set(names)).astype(bool)]
     lately = mine["ended_at"].isna() | (mine["ended_at"] >= run.as_of - _DAY)
     mine = mine[lately & (mine["started_at"] <= run.as_of)].sort_values("started_at")
     return tuple(

@@ -22,7 +22,7 @@ from click.shell_completion import ShellComplete
 from jsonschema import Draft202012Validator
 from rich.cells import cell_len
 
-from features.frames import CAPACITY, FORECASTS, SCORES, SKIPS
+from features.frames import CAPACITY, FORECASTS, INCIDENTS, SCORES, SKIPS
 from pipelines.adapters.store import Store
 from pipelines.answers.explained import Explained, explained
 from pipelines.cli import _run_cli, cli
@@ -327,3 +327,16 @@ def test_run_prints_a_document_a_step_and_a_rollback_what_moved(
         "ingest", "train", "score", "forecast", "plan", "evaluate", "report",
     ]  # fmt: skip
     keeps_its_schema("models rollback", said("models", "rollback", *own.args, "--json"))
+
+
+def test_a_workload_is_known_by_its_end_and_a_run_without_incidents_is_explained(
+    store: CliStore, answer: Explained, tmp_path: Path
+) -> None:
+    out = tmp_path / "store"
+    shutil.copytree(store.out, out)
+    run = RunRef.resolve(str(store.config), None, str(out), AS_OF, NOW).open()
+    newest = run.parts(INCIDENTS)[-1]
+    run.store.write(INCIDENTS, run.store.read(INCIDENTS, part=newest).slice(0, 0), newest)
+    told = explained(run, answer.workload.split("/", 1)[1])
+    assert (told.workload, told.incidents) == (answer.workload, ())
+    assert told.scores == answer.scores
