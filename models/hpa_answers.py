@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,10 @@ from features.panel import Floats
 from models.hpa_spec import HpaMetric
 from models.per_pod import RequestCurves
 
-__all__ = ["CPU", "MEMORY", "REQUESTS", "Answer", "Load", "Told", "answer"]
+__all__ = ["CPU", "MEMORY", "REQUESTS", "Answer", "Load", "Told", "answer", "carried_by"]
+
+_BASIS = re.compile(r"(\S+) at ([0-9.]+(?:e[-+][0-9]+)?) a pod")
+"""What ``_basis`` says."""
 
 CPU, MEMORY, REQUESTS = "cpu_usage_cores", "memory_working_set_bytes", "requests_per_second"
 _OURS = {"cpu": CPU, "memory": MEMORY}
@@ -155,7 +159,7 @@ def _by_requests(known: _Resource) -> Answer | None:
         return Answer(against=f"no {known.word} request of a pod: utilisation has no meaning")
     if known.load < 0 or not known.carries > 0:
         return None
-    basis = f"{known.requests} at {known.carries:.3g} a pod"
+    basis = _basis(known.requests, known.carries)
     return Answer(known.load, known.carries, basis=basis)
 
 
@@ -212,9 +216,16 @@ def _other(metric: HpaMetric, series: int, names: Mapping[str, str]) -> Answer:
             f"{{{key}: OUR_METRIC}}"
         )
         return Answer(against=f"{what}: {hint}")
-    return Answer(
-        series, metric.target, basis=f"{ours or metric.name} at {metric.target:.3g} a pod"
-    )
+    return Answer(series, metric.target, basis=_basis(ours or metric.name, metric.target))
+
+
+def carried_by(told: str) -> dict[str, float]:
+    """Metric → demand that a pod carries of it, to three digits, out of a gate's reason."""
+    return {metric: float(carries) for metric, carries in _BASIS.findall(told)}
+
+
+def _basis(metric: str, carries: float) -> str:
+    return f"{metric} at {carries:.3g} a pod"
 
 
 def _peaks(told: Told, series: NDArray[np.intp]) -> Floats:

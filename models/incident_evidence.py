@@ -86,6 +86,8 @@ def _changes(members: pd.DataFrame, scores: pd.DataFrame, before: pd.Timedelta) 
     part = part[inside.to_numpy() & part["value"].notna().to_numpy()]
     part = part.astype({"workload": "str", "metric": "str"})
     part = part[part["metric"] != WHOLE_WORKLOAD]  # its value is a score, nothing that was measured
+    if "lower" in columns:  # a detector without a band may stand beside the one that has it
+        part = part.iloc[np.argsort(part["lower"].isna().to_numpy(), kind="stable")]
     part = part.drop_duplicates(["workload", "metric", "ts"])
     harmless = _harmless_sides(part)
     part["ts"] = part["ts"].dt.as_unit("ms")

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binom
 
 from models.choice import BARS
 
@@ -45,6 +44,8 @@ def why_worse(new: pd.DataFrame, live: pd.DataFrame, params: PromotionParams) ->
 
     ``new`` and ``live`` follow the BACKTEST contract; only series in both are compared.
     """
+    from scipy.stats import binom  # half a second, which every verb would pay
+
     both = pd.concat([_skill(new), _skill(live)], axis=1, join="inner", keys=["new", "live"])
     lost: NDArray[np.float64] = np.sort(np.log(np.asarray(both["new"] / both["live"])))
     n = len(lost)

@@ -71,8 +71,9 @@ def explain(run: Run, workload: str) -> dict[str, Any]:
     }
 
 
-def told_verdicts(run: Run) -> pd.DataFrame:
-    """What the newest evaluation said: the VERDICTS contract's columns, and ``holds``.
+def told_verdicts(run: Run, workload: str | None = None) -> pd.DataFrame:
+    """What the newest evaluation said, of all or of one workload: the VERDICTS contract's columns,
+    and ``holds``.
 
     A verdict holds until its workload is trained anew. A run on files learns its models itself: no
     verdict is about them.
@@ -80,6 +81,10 @@ def told_verdicts(run: Run) -> pd.DataFrame:
     if run.ref.inputs or not run.parts(VERDICTS):
         return pd.DataFrame(columns=[*VERDICTS.schema.names, "holds"])
     table: pd.DataFrame = run.read(VERDICTS, newest=True).to_pandas()
+    if workload is not None:
+        table = table[table["workload"] == workload].reset_index(drop=True)
+        if table.empty:  # to ask the tracker takes seconds
+            return table.assign(holds=pd.Series(dtype=bool))
     try:
         holding = pd.MultiIndex.from_frame(newest_verdicts(run)[_KEY])
     except ModelError:  # the tracker cannot be asked which training is live: all may hold
@@ -127,8 +132,7 @@ def _solvers(run: Run, champions: Champions) -> dict[str, list[str]]:
 
 def _judged(run: Run, workload: str) -> dict[str, dict[str, Any]]:
     """Metric → the newest verdict on it."""
-    table = told_verdicts(run)
-    mine = table[table["workload"] == workload]
+    mine = told_verdicts(run, workload)
     return {
         str(row["metric"]): {
             "verdict": str(row["verdict"]),

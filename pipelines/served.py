@@ -175,12 +175,15 @@ def _score(
     scored = Band(settings.detect.band).score(band, panel, told)
     every = panel.keys.loc[np.repeat(np.arange(panel.n_series), panel.n_steps)]
     out = every.assign(
-        ts=panel.times[np.tile(np.arange(panel.n_steps), panel.n_series)],
+        cell=panel.times[np.tile(np.arange(panel.n_steps), panel.n_series)],
         score=scored.score.ravel(),
         lower=scored.lower.ravel(),
         upper=scored.upper.ravel(),
     )
-    return rows[[*_KEY, "ts"]].drop_duplicates().merge(out, on=[*_KEY, "ts"])
+    told_of = (
+        rows[[*_KEY, "ts"]].drop_duplicates().assign(cell=lambda r: r["ts"].dt.floor(panel.step))
+    )
+    return told_of.merge(out, on=[*_KEY, "cell"]).drop(columns="cell")
 
 
 def _bundles(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 import pandas as pd
 
 from features.frames import ADVICE
 from models.actions import Floor, Plan
+from models.hpa_answers import carried_by
 from models.modes import mode_of, rule_of
 from pipelines.answers.explained_forecasts import step_at
 from pipelines.answers.explained_rows import Rows, amount, iso, newest_rows, number
@@ -21,8 +21,6 @@ from pipelines.run import Run
 __all__ = ["floor_why"]
 
 _DAY = pd.Timedelta(1, "D")
-_BASIS = re.compile(r"(\S+) at ([0-9.e+]+) a pod")
-"""How ``models/hpa_answers.py`` tells what one pod carries."""
 
 
 def floor_why(run: Run, capacity: Rows, forecasts: Rows, workload: str) -> FloorWhy:
@@ -142,10 +140,10 @@ def _arithmetic(run: Run, peak: dict[str, Any], forecasts: Rows) -> tuple[str, .
         f"{params.floor_step_min:g} min and {lead_s:.0f} s of lead time, and of the "
         f"{params.hold_min:g} min before"
     ]
-    for metric, carries in _BASIS.findall(str(peak["gate_reason"])):
+    for metric, carries in carried_by(str(peak["gate_reason"])).items():
         mine = window[window["metric"] == metric]
-        if not mine.empty and float(carries) > 0:
-            lines.append(_pods(mine, metric, float(carries)))
+        if not mine.empty and carries > 0:
+            lines.append(_pods(mine, metric, carries))
     lines.append(
         f"at the {100 * peak['quantile']:.4g} % quantile, corrected by the last errors where the "
         "hour is near, stepped down slowly and kept within minReplicas and maxReplicas: "

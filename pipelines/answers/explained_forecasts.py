@@ -28,8 +28,7 @@ def forecasts_why(
         return ()
     bar = run.settings.report.naive_model
     means = over_origins(newest_rows(run, BACKTEST, workload), bar)
-    verdicts = told_verdicts(run)
-    verdicts = verdicts[verdicts["workload"].astype("str") == workload]
+    verdicts = told_verdicts(run, workload)
     return tuple(
         _forecast(
             run,

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from features.frames import CAPACITY, FORECASTS, SCORES, SKIPS, Contract
 from models.metric_words import amounts, metric_words
@@ -116,8 +114,7 @@ def close_to(workload: str, names: Sequence[str], most: int = 3) -> list[str]:
 
 def _first(run: Run, contract: Contract, workload: str, parts: Iterable[str]) -> Rows:
     for part in parts:
-        table = run.store.read(contract, part=part)
-        mine: pa.Table = table.filter(pc.field("workload") == workload)
+        mine = run.store.read(contract, part=part, workload=workload)
         if len(mine):
             frame: pd.DataFrame = mine.to_pandas()
             labels = frame.select_dtypes("category").columns

@@ -15,7 +15,15 @@ from pipelines.notices_troubles import of_incidents
 from pipelines.run import Run
 from pipelines.series.reaching import newest_parts
 
-__all__ = ["CauseTold", "Incident", "Incidents", "State", "found_troubles", "incidents"]
+__all__ = [
+    "CauseTold",
+    "Incident",
+    "Incidents",
+    "State",
+    "found_troubles",
+    "incidents",
+    "open_incidents",
+]
 
 State = Literal["open", "over"]
 _LEAK_ISSUES = pd.Timedelta(6, "h")
@@ -114,10 +122,7 @@ def found_troubles(run: Run, since_h: float) -> tuple[list[Trouble], set[str], p
     clock = clock_of(newest[-1])
     since = clock - pd.Timedelta(since_h, "h")
     frame = _frame(run, INCIDENTS, run.parts(INCIDENTS, since))
-    last = _frame(run, INCIDENTS, newest)
-    # what later runs looked for and did not find is over
-    is_open = last["ended_at"].isna() | (last["ended_at"] > clock)
-    open_ids = {str(i) for i in last.loc[is_open, "incident_id"]}
+    open_ids = open_incidents(run)
     leaks = _frame(run, LEAKS, run.parts(LEAKS, clock - _LEAK_ISSUES))
     troubles = of_incidents(frame, leaks)
     recent = [
@@ -125,6 +130,17 @@ def found_troubles(run: Run, since_h: float) -> tuple[list[Trouble], set[str], p
         if t.trouble_id in open_ids or (t.ended_at or t.started_at) >= since
     ]  # fmt: skip
     return recent, open_ids, clock
+
+
+def open_incidents(run: Run) -> set[str]:
+    """Ids of those that the newest scoring saw going on."""
+    newest = newest_parts(run, INCIDENTS)
+    if not newest:
+        return set()
+    last = _frame(run, INCIDENTS, newest)
+    # what later runs looked for and did not find is over
+    is_open = last["ended_at"].isna() | (last["ended_at"] > clock_of(newest[-1]))
+    return {str(i) for i in last.loc[is_open, "incident_id"]}
 
 
 def _frame(run: Run, contract: Contract, parts: list[str]) -> pd.DataFrame:

@@ -82,7 +82,7 @@ def rows_of(
     """What the newest runs say of one workload, the newest first; empty where none does.
 
     With ``until`` older runs that reach further ahead (``ts``) are taken as well, up to there; each
-    step is as the newest run says it. Of every part one column is read before the rest.
+    step is as the newest run says it.
     """
     frames: list[pd.DataFrame] = []
     last: pd.Timestamp | None = None
@@ -105,12 +105,7 @@ def rows_of(
 
 
 def _mine(run: Run, contract: Contract, part: str, workload: str) -> pd.DataFrame:
-    names = run.store.read(contract, part=part, columns=("workload",))["workload"].to_pandas()
-    mask = (names == workload).to_numpy()
-    if not mask.any():
-        empty: pd.DataFrame = contract.schema.empty_table().to_pandas()
-        return empty
-    rows: pd.DataFrame = run.store.read(contract, part=part).filter(pa.array(mask)).to_pandas()
+    rows: pd.DataFrame = run.store.read(contract, part=part, workload=workload).to_pandas()
     labels = [c for c in rows.columns if isinstance(rows.dtypes[c], pd.CategoricalDtype)]
     return rows.astype(dict.fromkeys(labels, "str"))
 

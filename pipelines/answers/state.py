@@ -7,7 +7,7 @@ from typing import Literal
 import pandas as pd
 
 from features.frames import CAPACITY, FORECASTS, INCIDENTS, LEDGER, SCORES, VALUE, Contract
-from pipelines.answers.incidents import found_troubles
+from pipelines.answers.incidents import open_incidents
 from pipelines.answers.known import known_workloads
 from pipelines.answers.planned import newest_or_expired
 from pipelines.answers.shared import Answer, Data, Part, age, clock_of, data, iso, told
@@ -129,7 +129,7 @@ def state(
     return State(
         **told_age,
         workloads_count=len(known_workloads(run)),
-        open_incidents_count=len(found_troubles(run, 24.0)[1]),
+        open_incidents_count=len(open_incidents(run)),
         tables=tables,
         runs=_runs(run),
         held_by="ledger" if seen is None else "cluster",

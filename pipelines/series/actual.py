@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from features.frames import SCORES
+from models.band import Band
 from pipelines.run import Run
 from pipelines.series.gauge import Gauge
 from pipelines.series.names import gauge
@@ -17,7 +18,7 @@ from pipelines.series.told import workload_columns
 
 __all__ = ["actual_gauges"]
 
-_COLUMNS = ("workload", "metric", "ts", "value")
+_COLUMNS = ("workload", "metric", "ts", "detector", "value")
 
 
 def actual_gauges(run: Run) -> list[Gauge]:
@@ -28,6 +29,8 @@ def actual_gauges(run: Run) -> list[Gauge]:
     if not newest:
         return []
     found = [run.store.read(SCORES, part=p, columns=_COLUMNS).to_pandas() for p in newest]
+    # what other detectors call a value may be a measure of their own
+    found = [f[f["detector"] == Band.name] for f in found]
     rows = pd.concat([f.astype({"workload": "str", "metric": "str"}) for f in found])
     rows = rows[rows["value"].notna() & (rows["ts"] + valid > run.as_of)]
     if run.settings.publish.metrics:

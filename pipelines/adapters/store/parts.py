@@ -65,9 +65,14 @@ def part_names(objects: Objects, contract: Contract) -> list[str]:
 
 
 def load_part(
-    objects: Objects, file: str, contract: Contract, columns: Sequence[str] | None = None
+    objects: Objects,
+    file: str,
+    contract: Contract,
+    columns: Sequence[str] | None = None,
+    workload: str | None = None,
 ) -> pa.Table | None:
-    """A part's rows, or some columns of them; nothing where it went away."""
+    """A part's rows, or some columns of them, or those of one workload; nothing where it went
+    away."""
     if columns is not None:
         schema = pa.schema([contract.schema.field(c) for c in columns])
         key = tuple(c for c in contract.key if c in columns)
@@ -77,7 +82,25 @@ def load_part(
         if opened_file is None:
             return None
         names = None if columns is None else list(columns)
+        if workload is not None:
+            return require(_rows_about(opened_file, workload, names), contract)
         return require(opened_file.read(columns=names), contract)
+
+
+def _rows_about(file: pq.ParquetFile, workload: str, columns: list[str] | None) -> pa.Table:
+    """Only the row groups that name the workload are read as a whole."""
+    found: list[pa.Table] = []
+    for group in range(file.num_row_groups):
+        named = file.read_row_group(group, columns=["workload"])["workload"]
+        mine = (named.to_pandas() == workload).to_numpy()
+        if mine.any():
+            found.append(file.read_row_group(group, columns=columns).filter(pa.array(mine)))
+    if found:
+        return pa.concat_tables(found).unify_dictionaries()
+    schema = file.schema_arrow
+    if columns is not None:
+        schema = pa.schema([schema.field(c) for c in columns], metadata=schema.metadata)
+    return schema.empty_table()
 
 
 def conformed(root: str, table: pa.Table | pd.DataFrame, contract: Contract) -> pa.Table:

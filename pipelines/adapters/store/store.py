@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -204,9 +204,11 @@ class Store:
 
     def read(
         self, contract: Contract, part: str | None = None, *, latest: bool = False,
-        columns: Sequence[str] | None = None,
+        columns: Sequence[str] | None = None, workload: str | None = None,
     ) -> pa.Table:  # fmt: skip
         """One part, the last part, or all parts in order; of them some columns, or all.
+
+        With ``workload`` only its rows, without taking those of others into memory.
 
         Raises
         ------
@@ -220,7 +222,8 @@ class Store:
         if part is not None:
             chosen = [p for p in there if p == part]
         objects, files = self._objects, [part_file(contract, p) for p in chosen]
-        tables = each(objects, lambda file: load_part(objects, file, contract, columns), files)
+        load = partial(load_part, objects, contract=contract, columns=columns, workload=workload)
+        tables = each(objects, load, files)
         found = [table for table in tables if table is not None]
         if not found:
             raise nothing_there(self.root, contract, part)
@@ -263,7 +266,6 @@ class Store:
 
     def get_file(self, name: str) -> bytes | None:
         """A document's bytes; nothing where there is none."""
-
         return bytes_of(self._objects, document_file(name))
 
     def files(self, folder: str) -> list[str]:
