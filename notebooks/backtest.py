@@ -93,7 +93,7 @@ side.plot(peaks, range(len(order)), "D", color="#e7298a", ms=5, label="busiest t
 side.axvline(0.9, color="black", lw=1)
 side.set(xlim=(0, 1), xlabel="how often the 90 % quantile held  (line: 0.9)")
 side.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=8)
-best = order[order != PRODUCT][0]
+best = order.drop([PRODUCT, "combination"], errors="ignore")[0]
 told = f"Best single forecaster: {best}, {beside[best].median():.2f} × last week's error."
 if PRODUCT in beside:
     better = f"better in {(beside[PRODUCT] < 1).sum()} of {len(beside)} series"

@@ -67,8 +67,9 @@ tried = {times: incidents_at(times) for times in LOUDNESS}
 # %% [markdown]
 # ## Held against the labels
 # A label is found when somebody was told of its workload between its start and an hour after its
-# end. An incident of which no workload was labelled at the time is about nothing that you know of:
-# a false one, or a label that is missing.
+# end, or before, by an incident that still lasted at its start. An incident of which no workload
+# was labelled at the time is about nothing that you know of: a false one, or a label that is
+# missing.
 
 # %%
 GRACE = pd.Timedelta(hours=1)
@@ -78,8 +79,8 @@ def held(incidents: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     """When each label was told of (NaT: never), and which incidents met a label."""
     each = incidents.explode("workloads").rename(columns={"workloads": "workload"})
     pairs = labels.reset_index(names="label").merge(each, on="workload")
-    touch = (pairs["ended_at"] >= pairs["start"]) & (pairs["detected_at"] <= pairs["end"] + GRACE)
-    met = pairs[touch]
+    lasts = pairs["ended_at"].isna() | (pairs["ended_at"] >= pairs["start"])  # empty: still open
+    met = pairs[lasts & (pairs["detected_at"] <= pairs["end"] + GRACE)]
     first = met.groupby("label")["detected_at"].min().reindex(labels.index)
     return first, incidents["incident_id"].isin(met["incident_id"])
 
@@ -88,7 +89,7 @@ told, matched = {}, {}
 for times, incidents in tried.items():
     told[times], matched[times] = held(incidents)
 late = pd.DataFrame(told).sub(labels["start"], axis=0) / pd.Timedelta("1min")
-late = late.clip(lower=0)  # an incident that was told of before is one that goes on
+late = late.clip(lower=0)  # told of before: 0, since an incident goes on
 result = pd.DataFrame(
     {
         "found": late.notna().sum(),
@@ -137,6 +138,8 @@ for (r, c), minutes in np.ndenumerate(shown.to_numpy()):
     text = (
         "missed"
         if not known
+        else "open before"
+        if minutes == 0
         else f"{minutes:.0f} min"
         if minutes < 180
         else f"{minutes / 60:.0f} h"

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from pipelines.events import LIVE
 from pipelines.settings import load_settings
 from pipelines.settings_outside import SourceSettings
 
@@ -59,14 +60,18 @@ def prepared(home: Path, now: pd.Timestamp, say: Callable[[str], None]) -> Prepa
 
 
 def first_runs(api: str) -> None:
-    """Ingest now, and learn when that is done: what the schedules have waiting for Sunday night."""
+    """Ingest now, and learn when that is done: what the schedules have waiting for Sunday night.
+
+    The first ingestion's clock is no live one: it would begin a chain that has no model yet.
+    """
     from prefect.deployments import run_deployment
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     now = pd.Timestamp.now("UTC")
     later = (now + pd.Timedelta(_FIRST_TRAINING_S, "s")).to_pydatetime()
     with temporary_settings({PREFECT_API_URL: api}):
-        run_deployment("ingest/ingest", timeout=0, as_subflow=False)
+        before = (now - LIVE - pd.Timedelta(1, "min")).isoformat()
+        run_deployment("ingest/ingest", parameters={"as_of": before}, timeout=0, as_subflow=False)
         run_deployment("train/train", scheduled_time=later, timeout=0, as_subflow=False)
 
 

@@ -22,7 +22,7 @@ def told_value(table: pd.DataFrame) -> tuple[str, ...]:
     """The lines that an evaluation prints: what is known of what matters most."""
     known = {str(row["name"]): row for row in _rows(table, ALL) if np.isfinite(row["value"])}
     return tuple(
-        f"  {words}: {_shown(row['value'], row['unit'])}{_span(row)}"
+        f"  {words}: {_figure(row)}{_span(row)}"
         for name, words in _TOLD.items()
         if (row := known.get(name)) is not None
     )
@@ -57,7 +57,7 @@ def value_lines(table: pd.DataFrame, scope: str | None = None) -> list[dict[str,
             "name": (name := str(row["name"])),
             "what": _WORDS.get(name, name),
             "told": _TOLD.get(name, ""),
-            "figure": _shown(row["value"], row["unit"]),
+            "figure": _figure(row),
             "interval": _span(row).strip(" ()"),
             "reason": row["reason"] or "",
         }
@@ -75,7 +75,7 @@ def _by_cluster(table: pd.DataFrame) -> str:
     lines.append("|---" * (1 + len(_TOLD)) + "|")
     for scope in scopes:
         known = {str(row["name"]): row for row in _rows(table, scope)}
-        cells = (f"{_shown(r['value'], r['unit'])}{_span(r)}" for r in map(known.get, _TOLD) if r)
+        cells = (f"{_figure(r)}{_span(r)}" for r in map(known.get, _TOLD) if r)
         lines.append(f"| {_safe(scope)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
@@ -105,23 +105,50 @@ def _shown(value: float, unit: str) -> str:
         return "–"
     if unit == "share":
         return f"{value:.1%}"
-    return f"{value:,.0f} {unit}" if unit == "incidents" else f"{value:,.1f} {unit}"
+    return f"{value:,.0f} {unit}" if unit == "incidents" else f"{_rounded(value)} {unit}"
+
+
+def _rounded(value: float) -> str:
+    """Three digits and no more: an interval is never known better."""
+    if value and abs(value) < 1:
+        return f"{value:.2g}"
+    digits = 1 if abs(value) < 100 else min(0, 2 - int(np.log10(abs(value))))
+    return f"{round(value, digits):,.{max(digits, 0)}f}".removesuffix(".0")
+
+
+def _figure(row: Mapping[str, Any]) -> str:
+    """A figure in words; a lead that is negative is a lag."""
+    value, unit = row["value"], row["unit"]
+    if row["name"] not in _LEADS or not np.isfinite(value):
+        return _shown(value, unit)
+    return f"{_shown(abs(value), unit)}{_side(value)}"
 
 
 def _span(row: Mapping[str, Any]) -> str:
     if not np.isfinite(row["lower"]):
         return ""
-    ends = (_shown(row[c], row["unit"]).removesuffix(f" {row['unit']}") for c in ("lower", "upper"))
-    return " (" + " to ".join(ends) + ")"
+    low, high, unit = row["lower"], row["upper"], row["unit"]
+    if row["name"] not in _LEADS:
+        ends = (_shown(end, unit).removesuffix(f" {unit}") for end in (low, high))
+        return " (" + " to ".join(ends) + ")"
+    if low < 0 < high:
+        return f" ({_shown(-low, unit)} later to {_shown(high, unit)} sooner)"
+    near, far = sorted((abs(low), abs(high)))
+    return f" ({_rounded(near)} to {_shown(far, unit)}{_side(low + high)})"
 
 
+def _side(value: float) -> str:
+    return "" if value == 0 else " sooner" if value > 0 else " later"
+
+
+_LEADS = ("sooner_minutes", "sooner_minutes_mean")
 _WORDS = {
     "incidents": "incidents told of",
     "detect_minutes": "from an incident's beginning until it was told of, median",
     "detect_minutes_mean": "the same, mean",
     "static_detect_minutes": "until static thresholds told of it, where they did, median",
     "static_detect_minutes_mean": "the same, mean",
-    "sooner_minutes": "sooner than static thresholds, where both found it, median",
+    "sooner_minutes": "told, beside static thresholds, where both found it, median",
     "sooner_minutes_mean": "the same, mean",
     "static_missed_share": "of Foretide's incidents, missed by static thresholds",
     "incidents_per_day": "incidents",
@@ -141,7 +168,7 @@ _WORDS = {
     "usd_saved": "worth of the avoided pod-minutes, at your under_cost : over_cost",
 }
 _TOLD = {
-    "sooner_minutes": "sooner than static thresholds (median)",
+    "sooner_minutes": "told, beside static thresholds (median)",
     "incidents_per_day": "incidents",
     "static_alerts_per_day": "static thresholds would have told",
     "short_pod_minutes_avoided": "pod-minutes short avoided",

@@ -95,6 +95,17 @@ def test_a_schedule_fires_and_its_run_completes(addresses: dict[str, str], folde
     assert list((folder.home / ".foretide" / "demo" / "data" / "samples").rglob("*.parquet"))
 
 
+def test_the_first_training_is_registered(addresses: dict[str, str]) -> None:
+    api = f"{addresses['Prefect server']}/api"
+    until, state = time.monotonic() + 240, ""
+    while time.monotonic() < until and state not in {"COMPLETED", "FAILED", "CRASHED"}:
+        asked = {"flows": {"name": {"any_": ["train"]}}, "sort": "EXPECTED_START_TIME_ASC"}
+        every = httpx.post(f"{api}/flow_runs/filter", json=asked).raise_for_status().json()
+        state = every[0]["state"]["type"] if every else ""
+        time.sleep(0.5)
+    assert state == "COMPLETED"
+
+
 def test_a_second_up_changes_nothing(addresses: dict[str, str], folder: Folder) -> None:
     token, said = folder.token, list[str]()
     assert up(folder.home, Ports(), folder.file, said.append) == 0

@@ -11,7 +11,17 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-__all__ = ["CHROMIUM", "MISSING", "WIDTHS", "Seen", "browsing", "faint_texts", "opened", "workload"]
+__all__ = [
+    "CHROMIUM",
+    "MISSING",
+    "WIDTHS",
+    "Seen",
+    "at_its_start",
+    "browsing",
+    "faint_texts",
+    "opened",
+    "workload",
+]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 MISSING = CHROMIUM is None and os.environ.get("CI") != "true"
@@ -58,6 +68,17 @@ def opened(
     assert not seen.trouble
     assert not told
     assert [url.partition("#")[0] for url in seen.loads] == [file.as_uri()]
+
+
+def at_its_start(page: Page) -> Page:
+    """The same page without search, filter or workload, at its top, in the light."""
+    page.emulate_media(media="screen", color_scheme="light")
+    page.evaluate("location.hash = '#'")
+    page.wait_for_selector("#overview:not([hidden])")
+    page.evaluate("document.querySelector('#clear').click()")
+    page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
+    page.wait_for_function("document.querySelector('#clear').hidden")
+    return page
 
 
 def workload(page: Page, number: int) -> None:

@@ -13,6 +13,7 @@ from features.panel import Panel
 from models.capacity import CapacityParams, capacity_forecast, capacity_frame
 from models.capacity_params import quantiles_of
 from models.hpa import hpa_replicas, rolling_max, step_down
+from models.hpa_answers import _basis, carried_by
 from models.hpa_demand import resting_replicas
 from models.hpa_spec import HpaMetric, HpaSpec
 from models.lead_times import lead_time_s
@@ -343,3 +344,9 @@ def test_the_smallest_floor_of_the_day_is_the_users_and_an_hpa_read_wins_over_sa
     cpu = HpaMetric("resource", "cpu", "utilization", 0.6)
     told = workload_state(panel, [w], specs={w: HpaSpec("its-hpa", 3, 30, (cpu,))}).iloc[0]
     assert told[["hpa", "hpa_min", "hpa_max", "target_ratio"]].tolist() == ["its-hpa", 3, 30, 0.6]
+
+
+@given(st.floats(1e-9, 1e12))
+def test_what_a_pod_carries_is_read_back_from_the_gates_words(carries):
+    told = f"carries the 95% quantile of the forecast; {_basis('requests_per_second', carries)}"
+    assert carried_by(told) == {"requests_per_second": float(f"{carries:.3g}")}

@@ -244,6 +244,20 @@ def test_fewer_errors_are_no_cause():
     assert "error_ratio" in [c["metric"] for c in causes]
 
 
+@pytest.mark.parametrize("name", ["a_first", "z_last"])
+def test_a_detector_without_a_band_hides_no_band(name):
+    """The same point has a row a detector; what is harmless, the band says."""
+    frame = scored({("cart", "cpu"): hot(48, 9), ("cart", "error_ratio"): {}})
+    errors = frame["metric"] == "error_ratio"
+    frame.loc[errors & (frame["ts"] >= START + 48 * STEP), "value"] /= 50
+    frame = frame.assign(lower=np.where(errors, -np.inf, 0.0), upper=1.0)
+    own = frame.assign(detector=name, lower=np.nan, upper=np.nan, score=0.1)
+    both = pd.concat([frame, own]).sort_values(["workload", "metric", "ts", "detector"])
+    alone, beside = (group_incidents(f, leak_rows([]))["causes"].iloc[0] for f in (frame, both))
+    assert beside == alone
+    assert "error_ratio" not in [c["metric"] for c in beside]
+
+
 def test_one_metric_that_is_hardly_out_must_last():
     weak = hot(60, 5, 1.2)
     calm: dict[int, float] = {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +17,7 @@ import yaml
 from fastmcp.exceptions import ToolError
 from publish_store import CLOCK, fill, opened
 
-from features.frames import CAPACITY, INCIDENTS, LEDGER, RUNS
+from features.frames import CAPACITY, INCIDENTS, LEDGER, RUNS, VERDICTS
 from features.synthetic import ClusterSpec, simulate
 from pipelines.adapters.store import Store
 from pipelines.answers.diagnosed import diagnosed
@@ -48,6 +50,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
+ROOT = Path(__file__).parents[2]
 WEB = "prod/shop/Deployment/web"
 END = pd.Timestamp("2026-06-01T00:00Z")
 WEEK = pd.Timedelta("7D")
@@ -291,3 +294,23 @@ def test_an_error_is_short_and_what_of_it_is_not_ours_is_data(tmp_path: Path) ->
     assert len(asyncio.run(told(refuse))) < 400
     assert asyncio.run(told(refuse)).startswith('no answer: {"data": "no xxx')
     assert "secret" not in asyncio.run(told(crash))
+
+
+def test_an_explanation_brings_neither_the_tracker_nor_the_orchestrator(tmp_path: Path) -> None:
+    store = fill(tmp_path)
+    frame = VERDICTS.schema.empty_table().to_pandas().reindex(range(1))
+    stamps = dict.fromkeys(("evaluated_at", "trained_at", "since", "losing_since"), CLOCK)
+    texts = dict.fromkeys(("metric", "model", "verdict", "reason", "run_id"), "x")
+    other = frame.assign(workload="prod/shop/Deployment/other", points=1, **stamps, **texts)
+    store.write(VERDICTS, other, "20260608T120000Z")
+    code = (
+        "import sys\n"
+        "from pipelines.cli import _run_cli\n"
+        f"code = _run_cli(['score', '--explain', {WEB!r}, '--out', {str(tmp_path / 'store')!r}])\n"
+        "print(code, sorted({'mlflow', 'prefect'} & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == "0 []\n"
+    assert "below the alert line" in done.stdout

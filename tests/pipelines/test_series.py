@@ -59,6 +59,23 @@ def test_the_last_score_of_each_series_counts(tmp_path: Path) -> None:
     assert values(later, "name") == {"web": 3.0}
 
 
+@pytest.mark.parametrize("detector", ["together", "a_own"])
+def test_what_was_measured_is_no_measure_of_a_detectors_own(tmp_path: Path, detector: str) -> None:
+    store = fill(tmp_path)
+
+    def measured() -> dict[Any, float]:
+        (one,) = (g for g in all_gauges(opened(tmp_path)) if g.name == "foretide_actual")
+        return values(one, "name", "metric")
+
+    before = measured()
+    rows = store.read(SCORES).to_pandas().astype({"metric": "str"})
+    other = rows.assign(detector=detector, value=-1.0)
+    whole = other.assign(metric="*")
+    store.write(SCORES, pd.concat([rows, other, whole], ignore_index=True), part_name(CLOCK))
+    assert measured() == before
+    assert before
+
+
 def test_the_order_of_a_tables_rows_does_not_matter(tmp_path: Path) -> None:
     store = fill(tmp_path)
     rows = store.read(SCORES).to_pandas()

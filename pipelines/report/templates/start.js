@@ -21,10 +21,21 @@ const localTime = (event) => {
   if (time && !time.title) time.title = local.format(new Date(time.dateTime));
 };
 
-/* Paper is white, and as wide as paper is. */
+/* Paper is white, as wide as paper is, and nothing on it can be opened: incidents are. */
 const PAPER = 680;
-const onPaper = () => { root.dataset.theme = "light"; if (current && current.chart) { current.width = PAPER; draw(current); } };
-const offPaper = () => { if (current) delete current.width; applyTheme(); };
+let unfolded = [];
+const onPaper = () => {
+  root.dataset.theme = "light";
+  unfolded = unfolded.concat($$("details.incident:not([open])"));
+  unfolded.forEach((fold) => { fold.open = true; });
+  if (current && current.chart) { current.width = PAPER; draw(current); }
+};
+const offPaper = () => {
+  unfolded.forEach((fold) => { fold.open = false; });
+  unfolded = [];
+  if (current) delete current.width;
+  applyTheme();
+};
 
 document.addEventListener("DOMContentLoaded", () => {
   startTheme();

@@ -27,6 +27,7 @@ const recut = (list) => {
   list.dataset.cut = "1";
   if (!cut) return;
   cut.button.hidden = !long;
+  cut.button.dataset.paper = cut.all || !long ? "" : "The first " + cut.most + " of " + fit.length.toLocaleString("en") + ".";
   cut.button.textContent = cut.all ? "Show fewer" : "Show all " + fit.length.toLocaleString("en");
 };
 const out = (row) => row.unfit || row.unsought;
@@ -118,22 +119,12 @@ const startFinder = () => {
   filter();
 };
 
-/* Every table says what it holds, and one that is wider than the screen can be scrolled with the keyboard. */
-const caption = (table) => {
-  if (table.caption) return;
-  const from = table.closest("details"), before = table.closest(".scroll");
-  let named = from && $("summary", from);
-  for (let node = before; node && !named; node = node.previousElementSibling) if (node.matches("h2, h3")) named = node;
-  if (!named) named = $("h2", table.closest("section") || document);
-  const text = el("caption", "sr", named.textContent.trim());
-  table.prepend(text);
-};
+/* A table that is wider than the screen can be scrolled with the keyboard. */
 const scrollable = () => $$(".scroll").forEach((box) => {
   if (box.scrollWidth > box.clientWidth + 1) { box.tabIndex = 0; box.setAttribute("role", "region"); box.setAttribute("aria-label", "Table, scrolls sideways"); }
   else { box.removeAttribute("tabindex"); box.removeAttribute("role"); box.removeAttribute("aria-label"); }
 });
 const startTables = () => {
-  $$("#overview table").forEach(caption);
   $$("table.sortable").forEach((table) => $("thead", table).addEventListener("click", (event) => { const key = event.target.closest("button"); if (key) sort(table, key.closest("th")); }));
   $$("[data-limit]").forEach(shorten);
   $$("[data-search]").forEach(searchable);

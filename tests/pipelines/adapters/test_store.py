@@ -1,9 +1,11 @@
 import string
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -266,3 +268,31 @@ def test_tables_of_another_kind_version_or_no_table_are_named(tmp_path):
 def test_a_file_uri_is_the_same_store(tmp_path):
     Store(tmp_path).write_samples(samples())
     assert len(Store(f"file://{tmp_path}").read_samples()) == 600
+
+
+@given(
+    names=st.lists(st.sampled_from(["a/b/c/d", "a/b/c/e", "x'] or true", ""]), max_size=9),
+    size=st.integers(1, 4),
+)
+@settings(max_examples=20)
+def test_rows_of_one_workload_are_those_that_name_it_whatever_the_row_groups(names, size):
+    whole = pa.concat_tables([forecasts(0.0).slice(0, 0), *(forecasts(1.0 * i) for i in range(9))])
+    plain = whole.slice(0, len(names)).to_pandas().assign(workload=pd.Series(names, dtype=str))
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(folder)
+        file = store.write(FORECASTS, plain, "20260601T000000Z")
+        pq.write_table(pq.read_table(file), file, row_group_size=size)
+        for name in (*sorted(set(names)), "a/b/c", "nobody"):
+            found = store.read(FORECASTS, part="20260601T000000Z", workload=name)
+            assert found.schema == whole.schema
+            assert found["q50"].to_pylist() == [1.0 * i for i, n in enumerate(names) if n == name]
+
+
+def test_a_damaged_row_group_is_named_where_one_workload_is_read(tmp_path):
+    store = Store(tmp_path)
+    file = Path(store.write(FORECASTS, forecasts(1.0), "20260601T000000Z"))
+    data = bytearray(file.read_bytes())
+    data[4:400] = b"\xff" * 396
+    file.write_bytes(data)
+    with pytest.raises(StoreError, match=r"20260601T000000Z\.parquet"):
+        store.read(FORECASTS, part="20260601T000000Z", workload="a/b/c/d")
