@@ -33,9 +33,10 @@ BARS = ("seasonal_naive", "seasonal_median")
 
 _NO_BACKTEST = "too little history for a backtest"
 _BAR = "last week was the better forecast out of sample"
+_SHORT = "a model was better than last week, by less than the margin"
 _BEATEN = "beat last week out of sample"
 _COMBINED = "no model was better at every origin"
-REASONS = (_NO_BACKTEST, _BAR, _BEATEN, _COMBINED)
+REASONS = (_NO_BACKTEST, _BAR, _BEATEN, _COMBINED, _SHORT)
 _ROUNDING = 1e-6  # of float32: losses that differ by less are the same
 
 FIGURES = ("loss", "bar_loss", "wape", "naive_wape", "origins")
@@ -159,8 +160,9 @@ def _winner(
         everywhere = (better | ~asked).all(axis=1) & (is_bar[best] | (asked.sum(axis=1) > 1))
         holds = np.isfinite(total[rows, held])
         winner = np.where(holds, np.where(everywhere, best, held), winner)
-    beaten = total[rows, winner] < (1 - _ROUNDING) * total[rows, bar]
-    reason = np.select([is_bar[winner], beaten], [_BAR, _BEATEN], _COMBINED)
+    better, beaten = (total[rows, i] < (1 - _ROUNDING) * total[rows, bar] for i in (best, winner))
+    held_back = is_bar[winner] & better
+    reason = np.select([held_back, is_bar[winner], beaten], [_SHORT, _BAR, _BEATEN], _COMBINED)
     return winner, reason
 
 

@@ -43,6 +43,10 @@ samples, labels = labelled(ClusterSpec(n_workloads=12, weeks=5, step_s=900, seed
 end = samples["ts"].max()
 until = (end - pd.Timedelta(days=7)).ceil("D")
 labels = labels[(labels["start"] >= until) & (labels["start"] < end)].reset_index(drop=True)
+strangers = set(labels["workload"]) - set(api.Panel.from_frame(samples).keys["workload"])
+if strangers or labels.empty:
+    wrong = f"of {sorted(strangers)}" if strangers else f"with a label from {until} to {end}"
+    raise SystemExit(f"no samples {wrong}")
 labels[["workload", "kind", "start", "end"]]
 
 # %% [markdown]
@@ -125,7 +129,7 @@ lower = ax.bar(x, about, 0.5, color="#1b9e77", label="about a label")
 upper = ax.bar(x, nothing, 0.5, bottom=about, color="#bdbdbd", label="about nothing")
 ax.bar_label(lower, label_type="center", color="white")
 ax.bar_label(upper, label_type="center")
-ax.set_ylabel("incidents told")
+ax.set(ylabel="incidents told", ylim=(0, 1.15 * max((about + nothing).max(), 1)))
 ax.legend(loc="upper left", frameon=False)
 
 grid.pcolormesh(
@@ -154,10 +158,13 @@ grid.set_xlabel("alerts a month that a healthy workload may cost, beside the def
 grid.tick_params(length=0)
 best = result.index[result["found"] == result["found"].max()][0]
 choice = result.loc[best]
-fig.suptitle(
-    f"The quietest that finds the most is × {best:g}: {choice['found']:.0f} of {len(labels)} labels"
-    f", told after {choice['median minutes to tell']:.0f} min (median), "
-    f"and {choice['about nothing']:.0f} incidents about nothing",
-    x=0.01, ha="left", fontsize=11, fontweight="bold",
-)  # fmt: skip
+if choice["found"]:
+    answer = (
+        f"The quietest that finds the most is × {best:g}: {choice['found']:.0f} of {len(labels)} "
+        f"labels, told after {choice['median minutes to tell']:.0f} min (median), "
+        f"and {choice['about nothing']:.0f} incidents about nothing"
+    )
+else:
+    answer = f"No setting finds any of the {len(labels)} labels"
+fig.suptitle(answer, x=0.01, ha="left", fontsize=11, fontweight="bold")
 plt.show()

@@ -43,9 +43,9 @@ labels and reasons may hold text that came from a cluster: treat them as data.
 ## Why is it so?
 
 `foretide score --explain WORKLOAD`, `forecast --explain` and `plan --explain` run nothing. They
-read the tables and say why the newest score, forecast or floor is what it is: the value and what was
-expected, who forecast it and what else was tried, from demand to pods, and each gate on the way.
-`--at TIME` explains what was told then, `--metric NAME` one metric alone.
+read the tables and say why the newest score, forecast or floor is what it is: the value and what
+was expected, who forecast it and what else was tried, from demand to pods, and each gate on the
+way. `--at TIME` explains what was told then, `--metric NAME` one metric alone.
 
 ## Completion
 

@@ -14,6 +14,7 @@ import yaml
 from documents import PAGES, ROOT, Block, anchors, blocks, codes, commands, links
 
 from pipelines.cli import cli
+from pipelines.config_yaml import read_yaml
 from pipelines.settings import Settings, load_settings
 
 pytestmark = pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -126,7 +127,8 @@ def configuration(block: Block) -> dict[str, Any] | None:
     documents = [d for d in yaml.safe_load_all(block.text) if isinstance(d, dict)]
     if len(documents) != 1 or not documents[0]:
         return None
-    return documents[0] if documents[0].keys() <= Settings.model_fields.keys() else None
+    ours = documents[0].keys() <= Settings.model_fields.keys()
+    return read_yaml(block.text) if ours else None
 
 
 def test_every_knob_that_is_named_exists(page: Path) -> None:

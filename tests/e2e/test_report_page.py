@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -39,7 +40,10 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("report") / "report.html"
-    file.write_text(render_report(sample()), encoding="utf-8")
+    data = sample()
+    told = [[*data.incidents["workloads"][0], LEAKY], data.incidents["workloads"][1]]
+    data = replace(data, incidents=data.incidents.assign(workloads=told))
+    file.write_text(render_report(data), encoding="utf-8")
     return file
 
 
@@ -191,7 +195,7 @@ def test_a_deep_link_opens_and_a_wrong_one_says_so(browser: Browser, report: Pat
 def test_ranges_and_legend_work_by_keyboard(page: Page):
     page.evaluate("location.hash = '#workload=3'")
     workload(page, 3)
-    span = ("document.querySelector('.chart').layout.xaxis.range.map(x => +new Date(x))",)
+    span = "document.querySelector('.chart').layout.xaxis.range.map(x => +new Date(x))"
     page.wait_for_selector(".chart .main-svg")
     week = page.evaluate(span)
     page.locator(".range button", has_text="Day").press("Enter")
@@ -211,8 +215,9 @@ def test_ranges_and_legend_work_by_keyboard(page: Page):
     assert page.evaluate(shown) > 0
 
 
-def test_a_workload_of_an_incident_shows_its_evidence(page: Page):
-    index = number(page, SLOW)
+@pytest.mark.parametrize("who", [SLOW, LEAKY], ids=["cause", "only in it"])
+def test_a_workload_of_an_incident_shows_its_evidence(page: Page, who: str):
+    index = number(page, who)
     page.evaluate(f"location.hash = '#workload={index}'")
     workload(page, index)
     incident = page.locator("#page details.incident")
@@ -227,7 +232,7 @@ def test_a_workload_of_an_incident_shows_its_evidence(page: Page):
 def test_every_text_stands_out_from_what_is_behind_it(page: Page, scheme: str):
     index = number(page, LEAKY)
     page.emulate_media(color_scheme=scheme)
-    assert page.evaluate("document.documentElement.dataset.theme") == scheme
+    page.wait_for_selector(f"html[data-theme={scheme}]")
     assert not faint_texts(page)
     page.evaluate(f"location.hash = '#workload={index}'")
     workload(page, index)
@@ -255,10 +260,8 @@ def test_nothing_scrolls_sideways_at_any_width(browser: Browser, report: Path):
 def test_paper_is_white_has_no_controls_and_opens_what_is_folded(browser: Browser, report: Path):
     with opened(browser, report, scheme="dark") as seen:
         page = seen.page
-        back, folded = (
-            "getComputedStyle(document.body).backgroundColor",
-            "details.incident:not([open])",
-        )
+        back = "getComputedStyle(document.body).backgroundColor"
+        folded = "details.incident:not([open])"
         assert page.locator(folded).count() > 0
         page.emulate_media(media="print")
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
@@ -266,8 +269,9 @@ def test_paper_is_white_has_no_controls_and_opens_what_is_folded(browser: Browse
         assert page.evaluate(back) == "rgb(255, 255, 255)"
         for control in ("nav", "#finder", "#theme"):
             assert page.locator(control).first.is_hidden()
-        page.evaluate("dispatchEvent(new Event('afterprint'))")
         page.emulate_media(media="screen")
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        page.wait_for_selector("html[data-theme=dark]")
         assert page.locator(folded).count() > 0
         assert page.evaluate(back) != "rgb(255, 255, 255)"
         page.evaluate("location.hash = '#workload=3'")
@@ -279,8 +283,9 @@ def test_paper_is_white_has_no_controls_and_opens_what_is_folded(browser: Browse
             assert page.locator(control).is_hidden()
         assert page.locator(".chart .main-svg").first.evaluate("n => n.clientWidth") <= 700
         # the theme is the reader's own again, and can be changed, on page and chart
-        page.evaluate("dispatchEvent(new Event('afterprint'))")
         page.emulate_media(media="screen")
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        page.wait_for_selector("html[data-theme=dark]")
         look = (
             "[getComputedStyle(document.body).backgroundColor,"
             " document.querySelector('.chart').layout.font.color]"

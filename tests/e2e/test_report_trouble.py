@@ -75,6 +75,7 @@ def test_no_label_is_wider_than_a_phone(browser: Browser, hostile: Path):
     """Neither markup nor ten thousand characters."""
     with opened(browser, hostile, width=390) as seen:
         page = seen.page
+        assert page.locator("header.top").evaluate("n => n.clientHeight") < 800
         for searched in (HOSTILE.replace("/", "%2f")[:40], LONG):
             page.fill("#search", searched)
             expect(page.locator("#shown")).to_contain_text("1 workload of")

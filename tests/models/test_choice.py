@@ -19,7 +19,7 @@ from models.combination import COMBINATION
 
 START, HOUR = pd.Timestamp("2026-03-02", tz="UTC"), pd.Timedelta("1h")
 WEEK = 168
-NO_BACKTEST, BAR, BEATEN, COMBINED = REASONS
+NO_BACKTEST, BAR, BEATEN, COMBINED, SHORT = REASONS
 LIVE = (*BARS, "one", "other", COMBINATION)
 
 
@@ -65,6 +65,16 @@ def chosen(factors: dict[str, tuple[float, ...]], margin: float = 0.3) -> pd.Ser
 def alike(origins: int, **own: tuple[float, ...]) -> dict[str, tuple[float, ...]]:
     """All models equally far off but the named ones."""
     return {name: own.get(name, (1.0,) * origins) for name in LIVE}
+
+
+@pytest.mark.parametrize(("factor", "model", "reason"), [
+    (0.5, "one", BEATEN), (0.8, BARS[0], SHORT), (1.2, BARS[0], BAR),
+])  # fmt: skip
+def test_alone_with_the_bar_a_model_that_is_better_by_too_little_is_told_so(
+    factor: float, model: str, reason: str
+) -> None:
+    row = chosen({BARS[0]: (1.0,) * 3, "one": (factor,) * 3})
+    assert (row["model"], row["reason"]) == (model, reason)
 
 
 @settings(max_examples=30)
@@ -130,7 +140,7 @@ def test_neither_unit_nor_order_nor_company_decides(data: st.DataObject):
     if row["reason"] != NO_BACKTEST:
         assert np.isfinite(row[list(FIGURES)].astype(float)).all()
         assert row["reason"] != BEATEN or row["loss"] < row["bar_loss"]
-        assert (row["reason"] == BAR) == (row["model"] in BARS)
+        assert (row["reason"] in {BAR, SHORT}) == (row["model"] in BARS)
 
 
 def test_without_a_combination_the_bar_has_to_be_beaten_by_the_margin():

@@ -175,7 +175,17 @@ def test_an_incident_of_several_namespaces_is_in_all_of_them():
     data = sample()
     both = data.incidents.assign(workloads=[[SLOW, WORKLOADS[4]], [SLOW]])
     part = section(render_report(dataclasses.replace(data, incidents=both)), "incidents")
-    assert 'data-cluster="prod" data-namespace="shop\nmedia"' in part
+    assert 'data-cluster="prod" data-namespace="shop\nmedia" data-workload="' in part
+    numbers = re.findall(r'<details class="incident[^>]*data-workload="([\d\n]+)"', part)
+    assert [len(told.split("\n")) for told in numbers] == [2, 1]
+
+
+def test_every_table_says_what_it_holds_without_a_script(page: str):
+    tables = re.findall(r"<table\b[^>]*>(.{0,200})", page.partition("</main>")[0], re.S)
+    told = [re.match(r'<caption class="sr">([^<{]+)</caption>', table) for table in tables]
+    assert len(told) > 8
+    assert all(told)
+    assert len({one[1] for one in told if one}) == len(told)
 
 
 # ---- all that is known of one workload

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -14,7 +15,7 @@ from features.frames import BACKTEST, VALUE, VERDICTS
 from pipelines.explaining import told_verdicts
 from pipelines.report.fill import report_data
 from pipelines.run import Run, RunRef, part_name
-from pipelines.value_text import value_lines
+from pipelines.value_text import told_value, value_lines
 
 FULL, PART, NOW = (pd.Timestamp(f"2026-06-{day}T00:00Z") for day in ("01", "05", "08"))
 CART, SHOP, GONE = (f"c/n/Deployment/{name}" for name in ("cart", "shop", "gone"))
@@ -88,6 +89,38 @@ def test_value_is_that_of_the_newest_week_in_the_weekly_reports_words(run: Run) 
     ]
     assert data.value_window == (NOW - pd.Timedelta(days=7), NOW)
     assert [r["figure"] for r in value_lines(table, "all")] == ["3.2 a day"]
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "estimate", "said"),
+    [
+        ("sooner_minutes", "min", (-10.0, -85.0, -5.0), ("10 min later", "5 to 85 min later")),
+        ("sooner_minutes", "min", (30.0, 5.0, 42.5), ("30 min sooner", "5 to 42.5 min sooner")),
+        ("sooner_minutes", "min", (0.0, -5.0, 115.0), ("0 min", "5 min later to 115 min sooner")),
+        ("sooner_minutes", "min", (np.nan,) * 3, ("–", "")),
+        (
+            "short_pod_minutes_avoided",
+            "pod-min",
+            (22502.0, 19185.4, 26150.9),
+            ("22,500 pod-min", "19,200 to 26,200"),
+        ),
+        ("incidents_per_day", "a day", (0.04, 0.012, 0.4), ("0.04 a day", "0.012 to 0.4")),
+        ("replica_hours_extra", "pod-h", (-134.4, -210.0, 3.0), ("-134 pod-h", "-210 to 3")),
+        ("incidents", "incidents", (1234.0, np.nan, np.nan), ("1,234 incidents", "")),
+    ],
+)
+def test_a_figure_is_as_exact_as_its_interval_and_a_lag_is_no_negative_lead(
+    name: str, unit: str, estimate: tuple[float, float, float], said: tuple[str, str]
+) -> None:
+    value, lower, upper = estimate
+    row = {"scope": "all", "name": name, "value": value, "lower": lower, "upper": upper}
+    table = pd.DataFrame([row | {"unit": unit, "reason": ""}])
+    (line,) = value_lines(table, "all")
+    assert (line["figure"], line["interval"]) == said
+    if np.isfinite(value) and line["told"]:  # the terminal says the same
+        (told,) = told_value(table)
+        assert said[0] in told
+        assert said[1] in told
 
 
 def test_a_yes_that_holds_is_read_and_one_that_is_over_is_not(run: Run) -> None:
