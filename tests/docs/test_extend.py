@@ -18,6 +18,8 @@ from command_line import CommandLine, no_aws_of_the_machine
 from features.frames import BACKTEST, FORECASTS, INCIDENTS, SCORES
 from features.synthetic import ClusterSpec, simulate
 from pipelines.adapters.store import Store
+from pipelines.answers.explained import explained
+from pipelines.run import RunRef
 
 PAGE = Path(__file__).parents[2] / "docs" / "extend.md"
 SPEC = ClusterSpec(n_workloads=3, weeks=2, step_s=900, seed=3)
@@ -134,6 +136,11 @@ def test_all_of_them_from_a_table_to_a_forecast_and_an_incident(
     late = hot[(hot["ts"] >= END - THRASHED + pd.Timedelta(hours=1))]
     assert set(late["metric"]) == {"requests_per_second"}
     assert late["reason"].str.startswith("restless ").all()
+    why = explained(RunRef.resolve(None, None, str(folder / "store"), None, END).open(),
+                    str(hot["workload"].iloc[0]))  # fmt: skip
+    told_by = {w.detector: " ".join(w.arithmetic) for w in why.scores}
+    assert "restless has its own measure" in told_by["restless"]
+    assert "own measure" not in told_by["band"]
     incidents = store.read(INCIDENTS).to_pandas()
     assert any(thrashing in w for names in incidents["workloads"] for w in names)
 
