@@ -104,8 +104,8 @@ def _score_arithmetic(row: dict[str, Any]) -> tuple[str, ...]:
         )
     if np.isnan(row["lower"]) and np.isnan(row["upper"]):  # a detector of the user's own: no band
         return (
-            f"{row['detector']} has its own measure, calibrated on the training weeks, so that 1 is "
-            f"where its alert budget lies: the score is {row['score']:.2f}, {against}",
+            f"{row['detector']} has its own measure, calibrated on the training weeks so that 1 "
+            f"is where its alert budget lies: the score is {row['score']:.2f}, {against}",
         )
     return (*_distance(row, value, expected), f"the score is {row['score']:.2f}, {against}")
 

@@ -87,6 +87,8 @@ def test_no_label_is_wider_than_a_phone(browser: Browser, hostile: Path):
             assert page.evaluate("document.documentElement.scrollWidth") == 390
             page.keyboard.press("Escape")
             expect(page.locator("#overview")).to_be_visible()
+            page.click("#clear")
+            expect(page.locator("#shown")).not_to_contain_text("of")
         page.evaluate("history.back()")
         page.wait_for_selector("#page[data-shows]")
         assert LONG in (page.locator("#page-full").text_content() or "")
