@@ -19,6 +19,9 @@ __all__ = ["check_workers", "cluster_at", "connected", "is_killed", "unlike_vers
 _CONNECT_S = 30.0
 _WORKERS_S = 120.0
 """For a first worker to come, or for one to come back when all are gone."""
+_NEVER = "10000 h"
+"""A local cluster gives a worker up for good that is away so long after it was once killed, also
+where it had come back in between and was killed again: its nanny starts it anew in any case."""
 _ALIKE = (
     "foretide", "numba", "numpy", "pandas", "prefect", "pyarrow", "scikit-learn", "scipy",
     "statsmodels",
@@ -39,7 +42,10 @@ def cluster_at(address: str, workers: int) -> Generator[str]:
     from dask import config
     from distributed import LocalCluster
 
-    knobs = {"distributed.scheduler.no-workers-timeout": f"{_WORKERS_S:g}s"}
+    knobs = {
+        "distributed.scheduler.no-workers-timeout": f"{_WORKERS_S:g}s",
+        "distributed.deploy.lost-worker-timeout": _NEVER,
+    }
     with (
         _quiet(),
         tempfile.TemporaryDirectory(prefix="foretide-dask-", ignore_cleanup_errors=True) as folder,

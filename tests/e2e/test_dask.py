@@ -56,7 +56,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     """Two workers whose temporary files are where the flow does not look."""
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        dask.config.set(
+            {
+                "distributed.scheduler.allowed-failures": 1,
+                # else who is killed twice, 15 s apart, is given up for good
+                "distributed.deploy.lost-worker-timeout": "10000 h",
+            }
+        ),
         LocalCluster(
             n_workers=2,
             threads_per_worker=1,
